@@ -1,0 +1,202 @@
+"""Scores a cohort with plain callables that have TRL's signature.
+
+    f(prompts, completions, completion_ids, **columns, trainer_state=, log_extra=, log_metric=)
+        -> list[float | None]
+
+sync or async, one value for each completion; None where the reward does not apply to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from groupwise.trajectory import Group, StopReason, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """A named part of the reward."""
+
+    name: str
+    function: Callable[..., Any]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerState:
+    """What a reward may ask about the run; field names as in TRL's `trainer_state`."""
+
+    global_step: int = 0
+    max_steps: int = 0
+    epoch: float = 0.0
+
+
+class RewardError(RuntimeError):
+    """A reward function broke its contract. Names it, and the file that holds its input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A cohort with rewards, and the numbers that the reward functions logged."""
+
+    cohort: list[Group]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def score(
+    cohort: Sequence[Group],
+    rewards: Sequence[Reward],
+    state: TrainerState,
+    failures: Path | None = None,
+) -> Scored:
+    """Fill `reward`, `parts` and `extra` of every trajectory of a cohort.
+
+    reward = sum of weight x part over the parts that are not None; None when all of them are.
+    Trajectories that stopped on an error are not shown to the rewards and stay unscored.
+
+    Raises:
+        RewardError: a function raised, gave the wrong number of values, NaN or something else that
+            is no number. Its input is appended to `failures`, JSON lines.
+    """
+    members = [(g, t) for g in cohort for t in g.trajectories if t.stopped is not StopReason.ERROR]
+    log = _Log(len(members))
+    kwargs = _arguments(members, state, log)
+    values = {r.name: v for r, v in zip(rewards, _call_all(rewards, kwargs, failures), strict=True)}
+    weights = {r.name: r.weight for r in rewards}
+    scored = {
+        id(t): replace(t, **_total(values, weights, i), extra={k: v[i] for k, v in log.extra.items()})
+        for i, (_, t) in enumerate(members)
+    }
+    new = [replace(g, trajectories=tuple(scored.get(id(t), t) for t in g.trajectories)) for g in cohort]
+    return Scored(new, {name: sum(v) / len(v) for name, v in log.metrics.items()})
+
+
+def _total(values: Mapping[str, list[float | None]], weights: Mapping[str, float], i: int) -> dict[str, Any]:
+    parts = {name: v[i] for name, v in values.items()}
+    known = [weights[name] * part for name, part in parts.items() if part is not None]
+    return {"parts": parts, "reward": sum(known) if known else None}
+
+
+class _Log:
+    """Receives what rewards log beside their values."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.extra: dict[str, list[Any]] = {}
+        self.metrics: dict[str, list[float]] = {}
+
+    def log_extra(self, column: str, values: Sequence[Any]) -> None:
+        if len(values) != self.n:
+            raise ValueError(f"log_extra({column!r}) got {len(values)} values for {self.n} completions")
+        self.extra[column] = list(values)
+
+    def log_metric(self, name: str, value: float) -> None:
+        self.metrics.setdefault(name, []).append(float(value))
+
+
+def _arguments(members: Sequence[tuple[Group, Trajectory]], state: TrainerState, log: _Log) -> dict[str, Any]:
+    columns = {name: None for g, _ in members for name in g.prompt.columns}
+    return {
+        **{name: [g.prompt.columns.get(name) for g, _ in members] for name in columns},
+        "prompts": [g.prompt.content for g, _ in members],
+        "completions": [_completion(g, t) for g, t in members],
+        "completion_ids": [[int(d) for turn in t.turns for d in turn.decisions] for _, t in members],
+        "trainer_state": state,
+        "log_extra": log.log_extra,
+        "log_metric": log.log_metric,
+    }
+
+
+def _completion(group: Group, trajectory: Trajectory) -> str | list[dict[str, str]]:
+    """Text for a text prompt, a list of messages for a conversation, as in TRL."""
+    if isinstance(group.prompt.content, list):
+        return [{"role": "assistant", "content": trajectory.text}]
+    return trajectory.text
+
+
+def _call_all(
+    rewards: Sequence[Reward], kwargs: dict[str, Any], failures: Path | None
+) -> list[list[float | None]]:
+    """Call the sync rewards in turn, then all async ones together."""
+    results: list[Any] = [None] * len(rewards)
+    waiting: list[int] = []
+    for i, reward in enumerate(rewards):
+        try:
+            results[i] = reward.function(**_accepted(reward.function, kwargs))
+        except Exception as error:
+            raise _failed(reward, kwargs, failures, f"raised {error!r}") from error
+        if inspect.isawaitable(results[i]):
+            waiting.append(i)
+    for i, outcome in zip(waiting, _gather([results[i] for i in waiting]), strict=True):
+        if isinstance(outcome, BaseException):
+            raise _failed(rewards[i], kwargs, failures, f"raised {outcome!r}") from outcome
+        results[i] = outcome
+    return [_checked(r, v, kwargs, failures) for r, v in zip(rewards, results, strict=True)]
+
+
+def _gather(awaitables: Sequence[Any]) -> list[Any]:
+    async def all_of_them() -> list[Any]:
+        return list(await asyncio.gather(*awaitables, return_exceptions=True))
+
+    return asyncio.run(all_of_them()) if awaitables else []
+
+
+def _accepted(function: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that the function takes: all of them if it has **kwargs."""
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return kwargs
+    return {name: kwargs[name] for name in parameters if name in kwargs}
+
+
+def _checked(
+    reward: Reward, values: Any, kwargs: dict[str, Any], failures: Path | None
+) -> list[float | None]:
+    n = len(kwargs["prompts"])
+    try:
+        values = list(values)
+    except TypeError as error:
+        what = f"returned {type(values).__name__}, not a list of {n} numbers"
+        raise _failed(reward, kwargs, failures, what) from error
+    if len(values) != n:
+        raise _failed(reward, kwargs, failures, f"returned {len(values)} values for {n} completions")
+    return [_number(reward, v, i, kwargs, failures) for i, v in enumerate(values)]
+
+
+def _number(
+    reward: Reward, value: Any, i: int, kwargs: dict[str, Any], failures: Path | None
+) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        what = f"returned {value!r}, which is no number, for completion {i}"
+        raise _failed(reward, kwargs, failures, what, i) from error
+    if not math.isfinite(number):
+        what = f"returned {number} for completion {i}. Return None where a completion cannot be scored"
+        raise _failed(reward, kwargs, failures, what, i)
+    return number
+
+
+def _failed(
+    reward: Reward, kwargs: dict[str, Any], failures: Path | None, what: str, only: int | None = None
+) -> RewardError:
+    """The error to raise; saves what the reward was given."""
+    message = f"reward {reward.name!r} {what}."
+    if failures is None:
+        return RewardError(message)
+    rows = range(len(kwargs["prompts"])) if only is None else [only]
+    lists = {k: v for k, v in kwargs.items() if isinstance(v, list)}
+    with failures.open("a", encoding="utf-8") as file:
+        for i in rows:
+            row = {"reward": reward.name, "error": what} | {k: v[i] for k, v in lists.items()}
+            file.write(json.dumps(row, default=str) + "\n")
+    return RewardError(f"{message} What it was given is saved in {failures}.")

@@ -1,0 +1,50 @@
+"""A task: rows to ask, rows held out to judge by, and the rewards that say how good an answer is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from groupwise.rewards.scoring import Reward
+from groupwise.trajectory import Prompt
+
+Row = Mapping[str, Any]
+"""`prompt` (text, a list of chat messages, or an environment's seed) and columns for the rewards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is trained on."""
+
+    name: str
+    train: Sequence[Row]
+    held_out: Sequence[Row]
+    """Never drawn for training."""
+    rewards: tuple[Reward, ...]
+    max_new_tokens: int = 256
+    """Tokens an answer may have unless the user says otherwise."""
+
+    def draw(self, step: int, n: int, seed: int) -> list[Prompt]:
+        """The n prompts of a step (the first is step 0): whole passes, each shuffled by seed and pass.
+
+        A function of its arguments alone, so that a resumed run draws what it would have drawn.
+        """
+        orders: dict[int, np.ndarray] = {}
+        prompts = []
+        for ordinal in range(step * n, (step + 1) * n):
+            turn, at = divmod(ordinal, len(self.train))
+            if turn not in orders:
+                orders[turn] = np.random.default_rng([seed, turn]).permutation(len(self.train))
+            prompts.append(as_prompt(self.train[int(orders[turn][at])], ordinal))
+        return prompts
+
+    def examples(self, n: int) -> list[Prompt]:
+        """The first n held-out prompts (all of them if there are fewer)."""
+        return [as_prompt(self.held_out[i], i) for i in range(min(n, len(self.held_out)))]
+
+
+def as_prompt(row: Row, ordinal: int) -> Prompt:
+    return Prompt(ordinal, row["prompt"], {k: v for k, v in row.items() if k != "prompt"})
