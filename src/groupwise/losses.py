@@ -41,8 +41,8 @@ def per_trajectory(log_ratio: Tensor, trajectory_id: Tensor) -> Tensor:
     per-trajectory weighting: then trajectory i adds exactly s_i A_i / n.
     """
     index = _dense(trajectory_id)
-    sums = log_ratio.new_zeros(int(index[-1]) + 1 if len(index) else 0).index_add(0, index, log_ratio)
-    return (sums / torch.bincount(index))[index]
+    lengths = torch.bincount(index)
+    return (log_ratio.new_zeros(len(lengths)).index_add(0, index, log_ratio) / lengths)[index]
 
 
 # ---------------------------------------------------------------- surrogates
@@ -112,8 +112,8 @@ def k2(new_logp: Tensor, reference_logp: Tensor, log_ratio: Tensor) -> Tensor:
 
 def k3(new_logp: Tensor, reference_logp: Tensor, log_ratio: Tensor) -> Tensor:
     """ref/pi - 1 - log(ref/pi) >= 0. Unbiased value; its gradient is that of KL(ref||pi). (GRPO)"""
-    difference = reference_logp - new_logp
-    return _exp(difference) - 1 - difference
+    difference = (reference_logp - new_logp).clamp(max=MAX_LOG_RATIO)
+    return difference.exp() - 1 - difference
 
 
 def k3_corrected(new_logp: Tensor, reference_logp: Tensor, log_ratio: Tensor) -> Tensor:

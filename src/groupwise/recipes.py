@@ -94,7 +94,7 @@ class Loss:
     value: Tensor
     """Scalar. Near 0 on-policy whatever happens: not a measure of progress."""
     metrics: Mapping[str, Tensor]
-    """Scalars without gradient, each weighted as the loss is (see docs/metrics.md)."""
+    """Scalars without gradient: means under the loss's own weights (see docs/metrics.md)."""
 
 
 def objective(
@@ -126,16 +126,18 @@ def objective(
     _check(recipe, new_logp, behaviour_logp, advantage, trajectory_id, reference_logp, entropy)
     if weight is None:
         weight = recipe.weigh(trajectory_id)
+    weight = weight.to(new_logp.dtype)
     log_ratio = new_logp - behaviour_logp
     level = recipe.ratio(log_ratio, trajectory_id)
     value = torch.dot(weight, recipe.surrogate(level, advantage))
-    metrics = {"ratio": _exp_mean(weight, log_ratio), **_clip_metrics(recipe, level, advantage, weight)}
+    share = weight / weight.sum()
+    metrics = {"ratio": _exp_mean(share, log_ratio), **_clip_metrics(recipe, level, advantage, share)}
     if recipe.kl is not None and reference_logp is not None:
         value = value + recipe.kl_scale * torch.dot(weight, recipe.kl(new_logp, reference_logp, log_ratio))
     if reference_logp is not None:
-        metrics["kl"] = torch.dot(weight, losses.k3(new_logp, reference_logp, log_ratio)).detach()
+        metrics["kl"] = torch.dot(share, losses.k3(new_logp, reference_logp, log_ratio)).detach()
     if entropy is not None:
-        metrics["entropy"] = torch.dot(weight, entropy).detach()
+        metrics["entropy"] = torch.dot(share, entropy).detach()
         if recipe.entropy_scale:
             value = value - recipe.entropy_scale * torch.dot(weight, entropy)
     return Loss(value, metrics)

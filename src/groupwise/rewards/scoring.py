@@ -67,6 +67,8 @@ def score(
     """
     members = [(g, t) for g in cohort for t in g.trajectories if t.stopped is not StopReason.ERROR]
     log = _Log(len(members))
+    if not members:
+        return Scored(list(cohort))
     kwargs = _arguments(members, state, log)
     values = {r.name: v for r, v in zip(rewards, _call_all(rewards, kwargs, failures), strict=True)}
     weights = {r.name: r.weight for r in rewards}
@@ -131,6 +133,8 @@ def _call_all(
         try:
             results[i] = reward.function(**_accepted(reward.function, kwargs))
         except Exception as error:
+            for j in waiting:
+                results[j].close()
             raise _failed(reward, kwargs, failures, f"raised {error!r}") from error
         if inspect.isawaitable(results[i]):
             waiting.append(i)
@@ -176,7 +180,7 @@ def _number(
     if value is None:
         return None
     try:
-        number = float(value)
+        number = float("text" if isinstance(value, str) else value)
     except (TypeError, ValueError) as error:
         what = f"returned {value!r}, which is no number, for completion {i}"
         raise _failed(reward, kwargs, failures, what, i) from error
@@ -195,6 +199,7 @@ def _failed(
         return RewardError(message)
     rows = range(len(kwargs["prompts"])) if only is None else [only]
     lists = {k: v for k, v in kwargs.items() if isinstance(v, list)}
+    failures.parent.mkdir(parents=True, exist_ok=True)
     with failures.open("a", encoding="utf-8") as file:
         for i in rows:
             row = {"reward": reward.name, "error": what} | {k: v[i] for k, v in lists.items()}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,17 +15,30 @@ Row = Mapping[str, Any]
 """`prompt` (text, a list of chat messages, or an environment's seed) and columns for the rewards."""
 
 
+class Rows(Protocol):
+    """Rows by number: a list, or something that makes them when asked."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Row: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """What is trained on."""
 
     name: str
-    train: Sequence[Row]
-    held_out: Sequence[Row]
+    train: Rows
+    held_out: Rows
     """Never drawn for training."""
     rewards: tuple[Reward, ...]
     max_new_tokens: int = 256
     """Tokens an answer may have unless the user says otherwise."""
+
+    @property
+    def measure(self) -> str:
+        """The held-out score by which the best checkpoint is chosen: the first reward alone."""
+        return self.rewards[0].name if self.rewards else "reward"
 
     def draw(self, step: int, n: int, seed: int) -> list[Prompt]:
         """The n prompts of a step (the first is step 0): whole passes, each shuffled by seed and pass.

@@ -1,0 +1,206 @@
+"""The whole state of a run on disk: saved atomically, verified when read, exact when resumed.
+
+    checkpoints/50/weights.safetensors     what is trained, float32
+    checkpoints/50/optimizer.safetensors   both Adam moments and the step of every weight
+    checkpoints/50/state.json              step, scores, what the run remembers
+    checkpoints/50/manifest.json           size and digest of the others; written last
+
+Random numbers need no state of their own: they are functions of the seed and of what they are for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from groupwise.learner import Learner
+
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a run stands after `step` optimizer steps."""
+
+    step: int = 0
+    train_seconds: float = 0.0
+    num_tokens: int = 0
+    """Tokens read and written so far."""
+    before: Mapping[str, float] = field(default_factory=dict)
+    """Held-out scores before training."""
+    best: Mapping[str, float] = field(default_factory=dict)
+    """The best held-out scores so far, with their `step`."""
+
+
+class DamagedError(RuntimeError):
+    """A checkpoint whose files are missing, cut short or altered."""
+
+
+class SaveError(RuntimeError):
+    """A checkpoint could not be written; the ones before it are untouched."""
+
+
+class Checkpoints:
+    """The checkpoints of one run folder."""
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        if keep < 1:
+            raise ValueError(f"keep {keep}: at least one checkpoint has to be kept")
+        self._folder, self._keep = folder / "checkpoints", keep
+
+    def save(self, learner: Learner, state: State) -> Path:
+        """Write a checkpoint under another name, then rename it; then drop those beyond the last K and best.
+
+        Raises:
+            SaveError: naming the folder and what is intact.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        target, work = self._folder / str(state.step), self._folder / f".writing-{state.step}"
+        try:
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            _write(work, learner, state)
+            if target.exists():
+                shutil.rmtree(target)
+            work.rename(target)
+            _sync(self._folder)
+        except OSError as error:
+            shutil.rmtree(work, ignore_errors=True)
+            raise SaveError(self._excuse(state.step, error)) from error
+        self._prune(int(state.best.get("step", -1)))
+        return target
+
+    def resume(self, learner: Learner) -> State | None:
+        """Load the newest checkpoint that is whole; says so when it has to go further back."""
+        for step in reversed(self.steps()):
+            try:
+                return load(self._folder / str(step), learner)
+            except DamagedError as error:
+                warnings.warn(f"{error} Falling back to the checkpoint before it.", stacklevel=2)
+        return None
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, rising."""
+        if not self._folder.is_dir():
+            return []
+        return sorted(int(p.name) for p in self._folder.iterdir() if p.name.isdigit())
+
+    def _prune(self, best: int) -> None:
+        for step in self.steps()[: -self._keep]:
+            if step != best:
+                shutil.rmtree(self._folder / str(step))
+
+    def _excuse(self, step: int, error: OSError) -> str:
+        free = shutil.disk_usage(self._folder).free / 2**30
+        left = self.steps()
+        intact = f"the one of step {left[-1]} is intact" if left else "there is none yet"
+        return (
+            f"could not save the checkpoint of step {step} in {self._folder}: {error.strerror or error} "
+            f"({free:.1f} GiB free). Of earlier checkpoints, {intact}. Make room, then resume the run."
+        )
+
+
+def load(folder: Path, learner: Learner) -> State:
+    """Put a checkpoint's weights and moments into a learner.
+
+    Raises:
+        DamagedError: before anything in the learner has changed.
+    """
+    _verify(folder)
+    try:
+        weights = load_file(folder / "weights.safetensors")
+        moments = load_file(folder / "optimizer.safetensors")
+        state = State(**json.loads((folder / "state.json").read_text()))
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise DamagedError(f"the checkpoint {folder} cannot be read: {error}.") from error
+    masters = learner.masters.weights
+    if weights.keys() != masters.keys():
+        raise DamagedError(f"the checkpoint {folder} is of another model: its weights have other names.")
+    for name, master in masters.items():
+        master.data.copy_(weights[name])
+        learner.optimizer.state[master] = {
+            moment: moments[f"{moment}/{name}"].to(master.device if moment != "step" else "cpu")
+            for moment in MOMENTS
+            if f"{moment}/{name}" in moments
+        }
+    learner.masters.publish()
+    return state
+
+
+def _write(folder: Path, learner: Learner, state: State) -> None:
+    save_file(dict(_tensors(learner)), folder / "weights.safetensors")
+    save_file(dict(_moments(learner)), folder / "optimizer.safetensors")
+    (folder / "state.json").write_text(json.dumps(asdict(state)))
+    files = sorted(folder.iterdir())
+    for path in files:
+        _sync(path)
+    manifest = {path.name: {"bytes": path.stat().st_size, "blake2b": _digest(path)} for path in files}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    _sync(folder / "manifest.json")
+    _sync(folder)
+
+
+def _tensors(learner: Learner) -> Iterator[tuple[str, Tensor]]:
+    for name, master in learner.masters.weights.items():
+        yield name, master.detach().contiguous()
+
+
+def _moments(learner: Learner) -> Iterator[tuple[str, Tensor]]:
+    for name, master in learner.masters.weights.items():
+        for moment, value in learner.optimizer.state.get(master, {}).items():
+            yield f"{moment}/{name}", value.contiguous()
+
+
+def _verify(folder: Path) -> None:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        for name, facts in manifest.items():
+            path = folder / name
+            if path.stat().st_size != facts["bytes"] or _digest(path) != facts["blake2b"]:
+                raise DamagedError(f"the checkpoint {folder} is damaged: {name} is not what was written.")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"the checkpoint {folder} is damaged: {error}.") from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Through to the disk, file or folder, so that a rename never points at unwritten bytes."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to; renamed to `path` when the block ends well, removed when it does not."""
+    work = path.with_name(f".writing-{path.name}")
+    try:
+        yield work
+        _sync(work)
+        work.replace(path)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def with_score(state: State, scores: Mapping[str, float], by: str) -> State:
+    """The state with these held-out scores as its best, if they are."""
+    if scores.get(by, float("-inf")) > state.best.get(by, float("-inf")):
+        return replace(state, best={**scores, "step": state.step})
+    return state

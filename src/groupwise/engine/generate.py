@@ -1,0 +1,172 @@
+"""Writes the answers: prefill a prompt once for its group, decode all rows together, stop each alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groupwise.engine.attention import Packed, Tree
+from groupwise.engine.cache import Cache, Decode
+from groupwise.engine.model import CausalLM, positions_of
+from groupwise.engine.sampling import Sampling, choose
+from groupwise.engine.scheduler import Completion, Request, Row, Scheduler
+from groupwise.randomness import uniforms
+from groupwise.trajectory import StopReason
+
+PREFILL_TOKENS = 4096
+"""Prompt tokens a forward pass reads at once."""
+
+Progress = Callable[[int, int], None]
+"""Called with (answers finished, answers asked for)."""
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be answered: empty, or longer than the model's context allows."""
+
+
+@torch.inference_mode()
+def generate(
+    model: CausalLM,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    *,
+    eos: frozenset[int],
+    seed: int = 0,
+    decode: Callable[[list[int]], str] | None = None,
+    progress: Progress | None = None,
+) -> list[list[Completion]]:
+    """Answers to every request, in the order asked.
+
+    `decode` turns token ids into text; needed for stop strings. An answer's tokens depend on the seed,
+    the ordinal and the sample's number, not on what else is being written.
+
+    Raises:
+        PromptError: naming the prompt's ordinal, its length and the context.
+    """
+    check(model, requests, sampling)
+    if not requests:
+        return []
+    scheduler = Scheduler(requests, sampling.max_rows)
+    longest = max(len(r.tokens) for r in requests)
+    cache = Cache(scheduler.slots, scheduler.capacity, longest, sampling.max_new_tokens)
+    answers: list[list[Completion | None]] = [[None] * r.count for r in requests]
+    writer = _Writer(model, requests, sampling, eos, seed, decode)
+    finished, total = 0, sum(r.count for r in requests)
+    while not scheduler.done:
+        new = scheduler.admit()
+        if new:
+            writer.prefill(cache, new)
+        else:
+            writer.step(cache, scheduler.rows)
+        done, sources, targets = scheduler.retire()
+        cache.move(sources, targets)
+        for row in done:
+            answers[row.request][row.sample] = row.completion()
+        finished += len(done)
+        if progress is not None and done:
+            progress(finished, total)
+    return [[c for c in group if c is not None] for group in answers]
+
+
+def check(model: CausalLM, requests: Sequence[Request], sampling: Sampling) -> None:
+    """Refuse prompts that are empty or leave no room for an answer."""
+    for request in requests:
+        needed = len(request.tokens) + sampling.max_new_tokens
+        if not request.tokens:
+            raise PromptError(f"prompt {request.ordinal} is empty: a model needs at least one token to read")
+        if needed > model.context:
+            raise PromptError(
+                f"prompt {request.ordinal} has {len(request.tokens)} tokens; with {sampling.max_new_tokens} "
+                f"for the answer that is {needed}, and {model.name} reads {model.context}. Shorten or drop "
+                "the prompt, or lower --max-new-tokens."
+            )
+
+
+class _Writer:
+    """Runs the model for rows and appends what it chooses."""
+
+    def __init__(
+        self,
+        model: CausalLM,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        eos: frozenset[int],
+        seed: int,
+        decode: Callable[[list[int]], str] | None,
+    ) -> None:
+        if sampling.stop and decode is None:
+            raise ValueError("stop strings need `decode`, to turn tokens into text")
+        self._model, self._requests, self._sampling = model, requests, sampling
+        self._eos, self._seed, self._decode = eos, seed, decode
+
+    def prefill(self, cache: Cache, rows: Sequence[Row]) -> None:
+        """Read the prompts of new rows, each once, and choose every row's first token."""
+        for chunk in _chunks(_siblings(rows), self._requests):
+            prompts = [self._requests[group[0].request].tokens for group in chunk]
+            trees = [Tree(len(p)) for p in prompts]
+            keep = cache.store(trees, [group[0].slot for group in chunk])
+            tokens = self._tensor([t for p in prompts for t in p])
+            attend = Packed(trees, self._model.device, keep)
+            hidden = self._model.hidden(tokens, self._tensor(positions_of(trees)), attend)
+            last = np.cumsum([len(p) for p in prompts]) - 1
+            logits = self._model.logits(hidden[self._tensor(last.tolist())])
+            which = self._tensor([i for i, group in enumerate(chunk) for _ in group])
+            self._choose([row for group in chunk for row in group], logits.index_select(0, which))
+
+    def step(self, cache: Cache, rows: Sequence[Row]) -> None:
+        """Read every row's newest token and choose its next."""
+        attend = Decode(cache, [row.state for row in rows], self._model.device)
+        tokens = self._tensor([row.tokens[-1] for row in rows])
+        positions = self._tensor([row.prompt + len(row.tokens) - 1 for row in rows])
+        self._choose(rows, self._model.logits(self._model.hidden(tokens, positions, attend)))
+
+    def _choose(self, rows: Sequence[Row], logits: Tensor) -> None:
+        ordinals = np.array([self._requests[row.request].ordinal for row in rows])
+        samples = np.array([self._requests[r.request].first_sample + r.sample for r in rows])
+        lengths = np.array([len(row.tokens) for row in rows])
+        uniform = torch.from_numpy(uniforms(self._seed, ordinals, samples, lengths)).to(logits.device)
+        tokens, logp = choose(logits, uniform, self._sampling.temperature)
+        for row, token, value in zip(rows, tokens.tolist(), logp.tolist(), strict=True):
+            row.tokens.append(token)
+            row.logp.append(value)
+            row.stopped = self._stopped(row)
+
+    def _stopped(self, row: Row) -> StopReason | None:
+        if row.tokens[-1] in self._eos or self._says_stop(row):
+            return StopReason.FINISHED
+        return StopReason.LENGTH if len(row.tokens) >= self._sampling.max_new_tokens else None
+
+    def _says_stop(self, row: Row) -> bool:
+        if not self._sampling.stop or self._decode is None:
+            return False
+        # a token holds at least one byte, so this tail holds any stop string that has just ended
+        tail = self._decode(row.tokens[-max(len(s.encode()) for s in self._sampling.stop) :])
+        return any(stop in tail for stop in self._sampling.stop)
+
+    def _tensor(self, values: Sequence[int]) -> Tensor:
+        return torch.tensor(values, device=self._model.device)
+
+
+def _siblings(rows: Sequence[Row]) -> list[list[Row]]:
+    groups: dict[int, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.slot, []).append(row)
+    return list(groups.values())
+
+
+def _chunks(groups: Sequence[list[Row]], requests: Sequence[Request]) -> list[list[list[Row]]]:
+    """Cut groups into runs of at most PREFILL_TOKENS prompt tokens."""
+    chunks: list[list[Any]] = []
+    room = 0
+    for group in groups:
+        size = len(requests[group[0].request].tokens)
+        if not chunks or size > room:
+            chunks.append([])
+            room = PREFILL_TOKENS
+        chunks[-1].append(group)
+        room -= size
+    return chunks

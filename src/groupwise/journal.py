@@ -1,0 +1,116 @@
+"""Where a run is written down (files, trackers) and how a person watches it (a table and a bar)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from groupwise.checkpoints import State
+from groupwise.metrics import JsonLines, Writer, rewind, samples_of
+from groupwise.rollouts import Progress as Report
+from groupwise.trainer import Evaluation
+from groupwise.trajectory import Group
+
+FILES = ("metrics.jsonl", "samples.jsonl", "evaluations.jsonl")
+
+COLUMNS = (
+    # heading, width, names of the numbers (the first that is there), format
+    ("step", 5, ("step",), "{:.0f}"),
+    ("reward", 8, ("reward",), "{:.3f}"),
+    ("± group", 8, ("reward_std",), "{:.3f}"),
+    ("no signal", 10, ("frac_reward_zero_std",), "{:.0%}"),
+    ("held-out", 9, ("held-out",), "{:.1%}"),
+    ("length", 7, ("completions/mean_length",), "{:.1f}"),
+    ("cut", 5, ("completions/clipped_ratio",), "{:.0%}"),
+    ("entropy", 8, ("entropy",), "{:.3f}"),
+    ("kl", 7, ("kl",), "{:.3f}"),
+    ("clipped", 8, ("clip_ratio/region_mean",), "{:.1%}"),
+    ("grad", 7, ("grad_norm",), "{:.3g}"),
+    ("tok/s", 6, ("tokens_per_second",), "{:.0f}"),
+    ("seconds", 8, ("step_time",), "{:.1f}"),
+)
+HEADING_EVERY = 25
+"""Steps after which the table's heading is repeated."""
+
+
+class RunJournal:
+    """metrics.jsonl, samples.jsonl and evaluations.jsonl of a folder, further writers, and the console."""
+
+    def __init__(
+        self,
+        folder: Path,
+        steps: int,
+        measure: str,
+        console: Console,
+        writers: Sequence[Writer] = (),
+    ) -> None:
+        self._folder, self._steps, self._measure = folder, steps, measure
+        self._writers, self._console = writers, console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._lines = 0
+
+    def start(self, state: State) -> None:
+        for name in FILES:
+            rewind(self._folder / name, state.step)
+        self._metrics, self._samples, self._evaluations = (JsonLines(self._folder / n) for n in FILES)
+        self._all = self._bar.add_task("steps", total=self._steps, completed=state.step, note="")
+        self._now = self._bar.add_task("starting", total=None, note="")
+        self._bar.start()
+
+    def close(self) -> None:
+        self._bar.stop()
+        for writer in self._writers:
+            writer.close()
+
+    def phase(self, name: str) -> Report:
+        self._bar.reset(self._now, description=name, total=None, note="")
+        started = time.perf_counter()
+
+        def report(done: int, total: int) -> None:
+            rate = done / max(time.perf_counter() - started, 1e-9)
+            self._bar.update(self._now, completed=done, total=total, note=f"{rate:.1f}/s")
+
+        return report
+
+    def samples(self, step: int, cohort: Sequence[Group]) -> None:
+        for line in samples_of(cohort):
+            self._samples.write(step, line)
+
+    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+        self._evaluations.write(step, {"scores": evaluation.scores, "answers": evaluation.answers})
+        if step == 0:
+            self._metrics.write(0, {f"eval/{name}": value for name, value in evaluation.scores.items()})
+            self._line(0, {f"eval/{self._measure}": evaluation.scores.get(self._measure, 0.0)})
+
+    def step(self, step: int, numbers: Mapping[str, float]) -> None:
+        self._metrics.write(step, numbers)
+        for writer in self._writers:
+            writer.write(step, numbers)
+        self._line(step, numbers)
+        self._bar.update(self._all, completed=step, note=f"{numbers['step_time']:.1f} s/step")
+
+    def _line(self, step: int, numbers: Mapping[str, float]) -> None:
+        if self._lines % HEADING_EVERY == 0:
+            self._console.print("".join(f"{head:>{width}}" for head, width, _, _ in COLUMNS), style="bold")
+        self._lines += 1
+        known: dict[str, Any] = {"step": step, "held-out": numbers.get(f"eval/{self._measure}"), **numbers}
+        cells = [_cell(known, width, names, style) for _, width, names, style in COLUMNS]
+        self._console.print("".join(cells), highlight=False)
+
+
+def _cell(known: Mapping[str, Any], width: int, names: Sequence[str], style: str) -> str:
+    value = next((known[n] for n in names if known.get(n) is not None), None)
+    return f"{'' if value is None else style.format(value):>{width}}"

@@ -1,0 +1,165 @@
+"""Batch and recipe to one update: gradients over micro-batches, a check, and then the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from groupwise.policies import Policy
+from groupwise.recipes import Recipe, objective
+from groupwise.trajectory import Batch, Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Optimization:
+    """How the policy moves."""
+
+    learning_rate: float = 1e-5
+    warmup_steps: int = 5
+    """The learning rate rises linearly over these steps, then stays."""
+    epochs: int = 1
+    """Optimizer steps taken on each batch."""
+    max_grad_norm: float = 1.0
+    """Gradients longer than this are shortened to it."""
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.99
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.epochs < 1 or self.max_grad_norm <= 0 or self.warmup_steps < 0:
+            raise ValueError(f"{self}: learning_rate and max_grad_norm are above 0, epochs at least 1")
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or a gradient is not finite. Raised before the step: the weights are as they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What an update did, as numbers; empty when there was nothing to learn from."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Masters:
+    """float32 weights that the optimizer moves, and the copy that computes.
+
+    Where the policy computes in float32 the two are one and nothing is copied; else the module, given
+    in float32, is converted to `dtype` in place once the masters have been taken.
+    """
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype = torch.float32) -> None:
+        self._compute = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        if not self._compute:
+            raise ValueError("the policy has no trainable parameters")
+        self.weights: dict[str, Tensor] = dict(self._compute)
+        if dtype != torch.float32:
+            self.weights = {n: p.detach().float().clone() for n, p in self._compute.items()}
+            module.to(dtype)
+
+    def collect(self) -> None:
+        """Add the compute copy's gradients to the masters', in float32."""
+        for name, parameter in self._compute.items():
+            master = self.weights[name]
+            if master is not parameter and parameter.grad is not None:
+                gradient = parameter.grad.float()
+                master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+                parameter.grad = None
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Copy the masters into the weights that compute."""
+        for name, parameter in self._compute.items():
+            if self.weights[name] is not parameter:
+                parameter.copy_(self.weights[name])
+
+
+class Learner:
+    """Owns the optimizer of one policy."""
+
+    def __init__(
+        self, policy: Policy, optimization: Optimization, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.policy, self.optimization = policy, optimization
+        self.masters = Masters(policy.module, dtype)
+        self.optimizer = torch.optim.AdamW(
+            list(self.masters.weights.values()),
+            lr=optimization.learning_rate,
+            betas=(optimization.beta1, optimization.beta2),
+            weight_decay=optimization.weight_decay,
+            fused=True,
+        )
+
+    def step(self, batch: Batch | None, recipe: Recipe, step: int) -> Update:
+        """Move the policy by one batch; `step` counts from 1 and sets the learning rate.
+
+        Raises:
+            NonFiniteError: before any weight changed in the epoch at fault.
+        """
+        rate = self.optimization.learning_rate * min(1.0, step / max(self.optimization.warmup_steps, 1))
+        if batch is None:
+            return Update({"learning_rate": rate})
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        first: dict[str, float] = {}
+        for _ in range(self.optimization.epochs):
+            metrics = self._epoch(batch, recipe)
+            first = first or {k: v for k, v in metrics.items() if k.startswith("sampling/")}
+        return Update({**metrics, **first, "learning_rate": rate})
+
+    def _epoch(self, batch: Batch, recipe: Recipe) -> dict[str, float]:
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        gaps = []
+        for piece in batch.pieces:
+            metrics, gap = self._backward(batch, piece, recipe)
+            for name, value in metrics.items():
+                sums[name] = sums[name] + value if name in sums else value
+            gaps.append(gap)
+            self.masters.collect()
+        norm = self._clip()
+        numbers = {name: float(value) for name, value in sums.items()}
+        if not math.isfinite(norm) or not math.isfinite(numbers["loss"]):
+            raise NonFiniteError(
+                f"loss {numbers['loss']}, gradient norm {norm}: not finite, so no step was taken. Lower "
+                "--learning-rate, or look at the last answers in samples.jsonl."
+            )
+        self.optimizer.step()
+        self.masters.publish()
+        gap = torch.cat(gaps)
+        sampling = {
+            "sampling/logp_difference/mean": float(gap.mean()),
+            "sampling/logp_difference/max": float(gap.max()),
+        }
+        return {**numbers, "grad_norm": norm, **sampling}
+
+    def _backward(self, batch: Batch, piece: Piece, recipe: Recipe) -> tuple[dict[str, Tensor], Tensor]:
+        """Add one micro-batch's share to the gradients. Weights are the step's: shares simply add up."""
+        scores = self.policy.score(piece.inputs, entropy_gradient=recipe.entropy_scale != 0)
+        at = slice(piece.start, piece.stop)
+        device = scores.logp.device
+        behaviour = batch.behaviour_logp[at].to(device)
+        loss = objective(
+            recipe,
+            scores.logp,
+            behaviour,
+            batch.advantage[at].to(device),
+            batch.trajectory_id[at].to(device),
+            None if batch.reference_logp is None else batch.reference_logp[at].to(device),
+            entropy=scores.entropy,
+            weight=batch.weight[at].to(device),
+        )
+        loss.value.backward()
+        gap = (scores.logp.detach() - behaviour).abs()
+        # a share of the step's mean: pieces add up to it whatever the weighting and whatever was left out
+        share = batch.weight[at].sum() / batch.weight.sum()
+        metrics = {name: value * share for name, value in loss.metrics.items()}
+        return {"loss": loss.value.detach(), **metrics}, gap
+
+    def _clip(self) -> float:
+        """The gradient's norm before it is clipped. A non-finite one is left for the caller to refuse."""
+        return float(nn.utils.clip_grad_norm_(self.masters.weights.values(), self.optimization.max_grad_norm))

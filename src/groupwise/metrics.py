@@ -1,0 +1,182 @@
+"""Named numbers of a step, and the files they go to. Names are TRL's where the meaning is the same."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from groupwise.trajectory import Group, StopReason, Trajectory
+
+
+def of_cohort(cohort: Sequence[Group]) -> dict[str, float]:
+    """What the answers of a step were like. See docs/metrics.md for every name."""
+    members = [t for g in cohort for t in g.trajectories]
+    lengths = np.array([t.n_decisions for t in members])
+    stopped = Counter(t.stopped for t in members)
+    numbers = {
+        **_rewards(cohort, members),
+        "completions/mean_length": float(lengths.mean()),
+        "completions/min_length": float(lengths.min()),
+        "completions/max_length": float(lengths.max()),
+        "completions/clipped_ratio": stopped[StopReason.LENGTH] / len(members),
+    }
+    return numbers | {f"stopped/{reason}": stopped[reason] / len(members) for reason in StopReason}
+
+
+def _rewards(cohort: Sequence[Group], members: Sequence[Trajectory]) -> dict[str, float]:
+    per_group = [r[~np.isnan(r)] for r in (g.rewards for g in cohort)]
+    every = np.concatenate(per_group)
+    spreads = np.array([r.std(ddof=1) for r in per_group if len(r) > 1])
+    numbers = {"rewards/unscored": 1 - len(every) / len(members)}
+    if len(every):
+        numbers["reward"] = float(every.mean())
+    if len(spreads):
+        numbers["reward_std"] = float(spreads.mean())
+        numbers["frac_reward_zero_std"] = float((spreads == 0).mean())
+    for name in dict.fromkeys(name for t in members for name in t.parts):
+        known = np.array([v for t in members if (v := t.parts.get(name)) is not None])
+        if len(known):
+            numbers[f"rewards/{name}/mean"] = float(known.mean())
+            numbers[f"rewards/{name}/std"] = float(known.std())
+    return numbers
+
+
+def count_tokens(cohort: Sequence[Group]) -> int:
+    """Tokens read and written: every answer counted with its prompt, as if it stood alone."""
+    return sum(
+        len(turn.decisions) + (len(turn.observation) if turn.observation.ndim == 1 else 0)
+        for g in cohort
+        for t in g.trajectories
+        for turn in t.turns
+    )
+
+
+class Clock:
+    """Seconds by phase since the last `take`."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent[phase] = self._spent.get(phase, 0.0) + time.perf_counter() - start
+
+    def take(self, decisions: int) -> dict[str, float]:
+        """time/PHASE, step_time (all but evaluating), tokens_per_second, peak_memory_gib; starts anew."""
+        spent, self._spent = self._spent, {}
+        step_time = sum(seconds for phase, seconds in spent.items() if phase != "evaluate")
+        return {
+            "step_time": step_time,
+            **{f"time/{phase}": seconds for phase, seconds in spent.items()},
+            "tokens_per_second": decisions / step_time,
+            "peak_memory_gib": peak_memory_gib(),
+        }
+
+
+def peak_memory_gib() -> float:
+    """The most memory the process ever held: resident on a CPU, allocated by torch on a GPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+# ---------------------------------------------------------------- files
+
+
+class Writer(Protocol):
+    """Receives the numbers of every step."""
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """A file of one JSON object a line, flushed as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, numbers: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps({"step": step, **numbers}, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoard:
+    """Scalars for TensorBoard.
+
+    Raises:
+        ModuleNotFoundError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def rewind(path: Path, step: int) -> None:
+    """Drop the lines of later steps, and a last line that a killed process left unfinished."""
+    if not path.exists():
+        return
+    kept = [
+        line
+        for line in path.read_text("utf-8").splitlines()
+        if (at := _step_of(line)) is not None and at <= step
+    ]
+    work = path.with_name(f".writing-{path.name}")
+    work.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+    work.replace(path)
+
+
+def _step_of(line: str) -> int | None:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def samples_of(cohort: Sequence[Group]) -> Iterator[dict[str, Any]]:
+    """Every trajectory as a line of samples.jsonl."""
+    for group in cohort:
+        for i, t in enumerate(group.trajectories):
+            yield {
+                "prompt": group.prompt.content,
+                "group": group.prompt.ordinal,
+                "sample": i,
+                "text": t.text,
+                "reward": t.reward,
+                "parts": dict(t.parts),
+                "extra": dict(t.extra),
+                "advantage": None if t.advantage is None else float(t.advantage.mean()),
+                "n_decisions": t.n_decisions,
+                "stopped": t.stopped,
+                "policy": {"name": t.policy.name, "version": t.policy.version},
+                "columns": dict(group.prompt.columns),
+            }

@@ -1,0 +1,98 @@
+"""Orders to groups: the protocol of whatever acts, and the language model that answers text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from groupwise.engine.generate import PromptError, check, generate
+from groupwise.engine.model import eos_ids
+from groupwise.engine.sampling import Sampling
+from groupwise.engine.scheduler import Completion, Request
+from groupwise.groups import Order
+from groupwise.policies import LanguagePolicy
+from groupwise.trajectory import Group, PolicyTag, Prompt, Trajectory, Turn
+
+Progress = Callable[[int, int], None]
+"""Called with (trajectories done, trajectories ordered)."""
+
+
+class Sampler(Protocol):
+    """Collects trajectories under the current version of a policy."""
+
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Refuse, with its ordinal, a prompt that could not be answered."""
+
+    def collect(
+        self, orders: Sequence[Order], greedy: bool = False, progress: Progress | None = None
+    ) -> list[Group]:
+        """One group for each order, in order. Greedy: the likeliest decisions."""
+
+    def load(self, version: int) -> None:
+        """From now on the policy is this version: `version` optimizer steps behind it."""
+
+
+class TextSampler:
+    """Answers prompts with the policy's own weights: nothing is copied, nothing is served elsewhere."""
+
+    def __init__(self, policy: LanguagePolicy, tokenizer: Any, sampling: Sampling, seed: int) -> None:
+        self.policy, self.tokenizer, self.sampling = policy, tokenizer, sampling
+        self._seed = seed
+        self._eos = eos_ids(policy.model.model, tokenizer)
+        self._tag = PolicyTag()
+
+    def load(self, version: int) -> None:
+        self._tag = replace(self._tag, version=version)
+
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        check(self.policy.model, [self._request(Order(p, 1)) for p in prompts], self.sampling)
+
+    def collect(
+        self, orders: Sequence[Order], greedy: bool = False, progress: Progress | None = None
+    ) -> list[Group]:
+        requests = [self._request(order) for order in orders]
+        sampling = replace(self.sampling, temperature=0.0) if greedy else self.sampling
+        answers = generate(
+            self.policy.model,
+            requests,
+            sampling,
+            eos=self._eos,
+            seed=self._seed,
+            decode=self.tokenizer.decode,
+            progress=progress,
+        )
+        return [
+            self._group(order.prompt, request, completions)
+            for order, request, completions in zip(orders, requests, answers, strict=True)
+        ]
+
+    def _request(self, order: Order) -> Request:
+        return Request(self.tokens(order.prompt), order.count, order.prompt.ordinal)
+
+    def tokens(self, prompt: Prompt) -> tuple[int, ...]:
+        """Text is read as it stands; messages go through the model's chat template."""
+        if isinstance(prompt.content, str):
+            return tuple(self.tokenizer.encode(prompt.content))
+        if isinstance(prompt.content, int):
+            raise PromptError(f"prompt {prompt.ordinal} is the number {prompt.content}, not text or messages")
+        if not self.tokenizer.chat_template:
+            raise PromptError(
+                f"prompt {prompt.ordinal} is a list of messages, and the tokenizer of "
+                f"{self.policy.model.name} has no chat template. Give prompts as text, or use an "
+                "instruction-tuned model."
+            )
+        return tuple(
+            self.tokenizer.apply_chat_template(prompt.content, add_generation_prompt=True, return_dict=False)
+        )
+
+    def _group(self, prompt: Prompt, request: Request, completions: Sequence[Completion]) -> Group:
+        read = np.array(request.tokens)  # one array for all siblings: the prompt exists once
+        return Group(prompt, tuple(self._trajectory(read, c) for c in completions))
+
+    def _trajectory(self, read: np.ndarray, completion: Completion) -> Trajectory:
+        turn = Turn(read, np.array(completion.tokens), np.array(completion.logp, dtype=np.float32))
+        text = self.tokenizer.decode(completion.tokens, skip_special_tokens=True)
+        return Trajectory((turn,), self._tag, completion.stopped, text)

@@ -1,0 +1,206 @@
+"""A run folder: opened before training, finished after it, read back by eval, chat and report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from groupwise import __version__
+from groupwise.checkpoints import State, replacing
+from groupwise.config import Built, ConfigError, Settings, completed, from_mapping
+from groupwise.policies import LanguagePolicy
+
+PACKAGES = ("torch", "transformers", "numpy", "safetensors", "peft", "gymnasium")
+
+
+def new_folder(settings: Settings) -> Path:
+    """The folder that a new run may have: as asked, or the next runs/TASK-N.
+
+    Raises:
+        ConfigError: it already holds a run.
+    """
+    if settings.out is not None:
+        if (settings.out / "run.json").exists():
+            raise ConfigError(
+                f"{settings.out} already holds a run. Go on with it: groupwise train --resume "
+                f"{settings.out}; or choose another --out."
+            )
+        if settings.out.exists() and not settings.out.is_dir():
+            raise ConfigError(f"--out {settings.out} is a file; a folder is needed")
+        return settings.out
+    stem = "".join(c if c.isalnum() else "-" for c in settings.task.partition(":")[0].split("/")[-1])
+    taken = (Path("runs") / f"{stem}-{n}" for n in range(1, 1_000_000))
+    return next(path for path in taken if not path.exists())
+
+
+def begin(folder: Path, settings: Settings) -> None:
+    """Write run.json: all that is needed to know what this run was, and to resume it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = completed(settings)
+    facts = {
+        "groupwise": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "task": settings.task,
+        "model": None if settings.task.startswith("gym:") else settings.model,
+        "recipe": settings.recipe,
+        "seed": settings.seed,
+        "commit": _commit(),
+        "config": {k: v for k, v in _plain(settings).items() if k not in ("config", "resume", "out")},
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": _machine(settings),
+    }
+    write_json(folder / "run.json", facts)
+
+
+def settings_of(folder: Path) -> Settings:
+    """The settings that a run folder was made with.
+
+    Raises:
+        ConfigError: there is no run in the folder.
+    """
+    path = folder / "run.json"
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+        return from_mapping(facts["config"], str(path))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{folder} holds no run: there is no {path}") from error
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def finish(folder: Path, built: Built, state: State) -> Mapping[str, Any]:
+    """Write result.json and, for a language model, model/: a folder that transformers loads."""
+    complete = state.step >= built.run.schedule.steps
+    result = {
+        "status": "finished" if complete else "interrupted",
+        "steps": state.step,
+        "train_seconds": round(state.train_seconds, 1),
+        "held_out": _held_out(folder, state),
+        "answers": _before_after(folder),
+    }
+    write_json(folder / "result.json", result)
+    if built.loaded is not None and complete:
+        export(folder, built)
+    return result
+
+
+def export(folder: Path, built: Built) -> None:
+    """model/: weights and tokenizer, a LoRA adapter merged; adapter/: the adapter alone."""
+    assert built.loaded is not None
+    policy = built.run.learner.policy
+    assert isinstance(policy, LanguagePolicy)
+    model = policy.model.model
+    target = folder / "model"
+    if hasattr(model, "merge_and_unload"):
+        model.save_pretrained(folder / "adapter")
+        model = model.merge_and_unload()
+    weights = built.run.learner.masters.weights
+    state = {name: weights.get(name, value) for name, value in model.state_dict().items()}
+    tied = {k for k, v in model.state_dict().items() if v.data_ptr() in _first_names(model, k)}
+    model.save_pretrained(target, state_dict={k: v for k, v in state.items() if k not in tied})
+    built.loaded.tokenizer.save_pretrained(target)
+
+
+def _first_names(model: Any, name: str) -> set[int]:
+    """Addresses of tensors that stand under an earlier name: tied weights are saved once."""
+    seen: set[int] = set()
+    for other, value in model.state_dict().items():
+        if other == name:
+            return seen
+        seen.add(value.data_ptr())
+    return seen
+
+
+def write_json(path: Path, value: Any) -> None:
+    with replacing(path) as work:
+        work.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _held_out(folder: Path, state: State) -> dict[str, Any]:
+    evaluations = read_lines(folder / "evaluations.jsonl")
+    last = evaluations[-1] if len(evaluations) > 1 else None
+    return {
+        "examples": len(evaluations[0]["answers"]) if evaluations else 0,
+        "before": dict(state.before),
+        "after": last["scores"] if last else None,
+        "best": dict(state.best) or None,
+    }
+
+
+def _before_after(folder: Path, n: int = 12) -> list[dict[str, Any]]:
+    """The first held-out prompts with their answers before and after training."""
+    evaluations = read_lines(folder / "evaluations.jsonl")
+    if len(evaluations) < 2:
+        return []
+    pairs = zip(evaluations[0]["answers"][:n], evaluations[-1]["answers"][:n], strict=True)
+    return [
+        {
+            "prompt": a["prompt"],
+            "before": a["text"],
+            "after": b["text"],
+            "reward_before": a["reward"],
+            "reward_after": b["reward"],
+        }
+        for a, b in pairs
+    ]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    return {
+        f.name: str(v) if isinstance(v := getattr(settings, f.name), Path) else v
+        for f in dataclasses.fields(settings)
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _machine(settings: Settings) -> dict[str, Any]:
+    from groupwise.config import device_of, dtype_of
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": torch.cpu.get_capabilities().get("cpu_name") or platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(memory, 1),
+        "gpu": gpu,
+        "device": str(device_of(settings)),
+        "dtype": str(dtype_of(settings)).removeprefix("torch."),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the code that runs, when it runs from a checkout."""
+    here = Path(__file__).parent
+    done = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,169 @@
+"""The loop: sample groups, score them, move the policy; repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from groupwise import advantages, groups, metrics, packing
+from groupwise.checkpoints import Checkpoints, State, with_score
+from groupwise.groups import Grouping, Order
+from groupwise.learner import Learner
+from groupwise.metrics import Clock
+from groupwise.policies import Reference
+from groupwise.recipes import Recipe
+from groupwise.rewards.scoring import Scored, TrainerState
+from groupwise.rollouts import Progress, Sampler
+from groupwise.tasks.task import Task
+from groupwise.trajectory import Group
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How much, and how often."""
+
+    steps: int
+    prompts: int
+    """Prompts in a step."""
+    evaluate_every: int = 0
+    """Steps between held-out evaluations; 0 evaluates only before and after."""
+    save_every: int = 25
+    held_out: int = 200
+    """Held-out prompts in an evaluation."""
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.prompts, self.save_every, self.held_out) < 1 or self.evaluate_every < 0:
+            raise ValueError(f"{self}: steps, prompts, save_every and held_out are at least 1")
+
+    def evaluates(self, step: int) -> bool:
+        return step == self.steps or bool(self.evaluate_every and step % self.evaluate_every == 0)
+
+    def saves(self, step: int) -> bool:
+        return step == self.steps or step % self.save_every == 0
+
+
+class Journal(Protocol):
+    """Where a run is written down, and how a person watches it."""
+
+    def start(self, state: State) -> None:
+        """Drop what was written after this state, and go on from there."""
+
+    def phase(self, name: str) -> Progress:
+        """A phase of the step begins; returns what to call as it goes on."""
+
+    def samples(self, step: int, cohort: Sequence[Group]) -> None: ...
+
+    def evaluation(self, step: int, evaluation: Evaluation) -> None: ...
+
+    def step(self, step: int, numbers: Mapping[str, float]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything a run is made of. Which algorithm, model or world it is shows only in these values."""
+
+    folder: Path
+    seed: int
+    task: Task
+    recipe: Recipe
+    grouping: Grouping
+    schedule: Schedule
+    sampler: Sampler
+    score: Callable[[Sequence[Group], TrainerState], Scored]
+    learner: Learner
+    reference: Reference | None
+    tokens_per_microbatch: int
+    checkpoints: Checkpoints
+    journal: Journal
+    stopping: Callable[[], bool] = lambda: False
+    """Asked after every step; True saves and ends the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Held-out scores by name, and the answers they are means of."""
+
+    scores: Mapping[str, float]
+    answers: tuple[Mapping[str, Any], ...]
+
+
+def train(run: Run) -> State:
+    """Train from the last checkpoint, if there is one, to the last step (or until asked to stop)."""
+    state = run.checkpoints.resume(run.learner) or State()
+    run.sampler.load(state.step)
+    run.journal.start(state)
+    if not state.before:
+        state = replace(state, before=_evaluate(run, 0).scores)
+    clock = Clock()
+
+    for step in range(state.step + 1, run.schedule.steps + 1):
+        with clock("generate"):
+            prompts = run.task.draw(step - 1, run.schedule.prompts, run.seed)
+            orders = groups.plan(prompts, run.grouping)
+            cohort = run.sampler.collect(orders, progress=run.journal.phase("writing answers"))
+        with clock("reward"):
+            scored = run.score(cohort, _trainer_state(run, step))
+        with clock("learn"):
+            run.journal.phase("learning")
+            cohort = advantages.assign(scored.cohort, run.recipe.advantage, run.recipe.rescale)
+            batch = packing.pack(
+                cohort, run.recipe, run.learner.policy, run.tokens_per_microbatch, run.reference
+            )
+            update = run.learner.step(batch, run.recipe, step)
+            run.sampler.load(step)
+        with clock("write"):
+            run.journal.samples(step, cohort)
+
+        state = replace(state, step=step, num_tokens=state.num_tokens + metrics.count_tokens(cohort))
+        numbers = {**metrics.of_cohort(cohort), **scored.metrics, **update.metrics}
+        if run.schedule.evaluates(step):
+            with clock("evaluate"):
+                scores = _evaluate(run, step).scores
+            numbers |= {f"eval/{name}": value for name, value in scores.items()}
+            state = with_score(state, scores, run.task.measure)
+        numbers |= {"num_tokens": state.num_tokens, **clock.take(_decisions(cohort))}
+        state = replace(state, train_seconds=state.train_seconds + numbers["step_time"])
+        run.journal.step(step, numbers)
+        if run.schedule.saves(step) or run.stopping():
+            with clock("save"):  # reported with the next step: a line is written before its checkpoint
+                run.checkpoints.save(run.learner, state)
+        if run.stopping():
+            break
+    return state
+
+
+def evaluate(
+    sampler: Sampler,
+    score: Callable[[Sequence[Group], TrainerState], Scored],
+    task: Task,
+    n: int,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Answer n held-out prompts greedily, once each. A part's score is its mean where it applies."""
+    orders = [Order(prompt, 1) for prompt in task.examples(n)]
+    cohort = score(sampler.collect(orders, greedy=True, progress=progress), TrainerState()).cohort
+    numbers = metrics.of_cohort(cohort)
+    parts = [name for name in numbers if name.startswith("rewards/") and name.endswith("/mean")]
+    scores = {name.removeprefix("rewards/").removesuffix("/mean"): numbers[name] for name in parts}
+    scores |= {"reward": numbers["reward"]} if "reward" in numbers else {}
+    return Evaluation(scores, tuple(metrics.samples_of(cohort)))
+
+
+def _evaluate(run: Run, step: int) -> Evaluation:
+    progress = run.journal.phase("held-out answers")
+    evaluation = evaluate(run.sampler, run.score, run.task, run.schedule.held_out, progress)
+    run.journal.evaluation(step, evaluation)
+    return evaluation
+
+
+def _trainer_state(run: Run, step: int) -> TrainerState:
+    epoch = step * run.schedule.prompts / len(run.task.train)
+    return TrainerState(global_step=step, max_steps=run.schedule.steps, epoch=epoch)
+
+
+def _decisions(cohort: Sequence[Group]) -> int:
+    return int(np.sum([t.n_decisions for g in cohort for t in g.trajectories]))

@@ -1,0 +1,248 @@
+"""The sums are right, no held-out question can be known from training, and the rewards read as people do."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from groupwise.tasks.arithmetic import (
+    _CUT,
+    Options,
+    _side,
+    arithmetic,
+    canonical,
+    correct,
+    digits,
+    messages,
+    parse,
+)
+
+LISTED = ["", "digits=1", "ops=+-*", "digits=1,terms=3,ops=+-", "digits=3,ops=+-*", "digits=2,terms=3"]
+DRAWN = ["digits=4", "digits=3,terms=3,ops=+-*", "digits=9,terms=6,ops=+-*"]
+FIRST_LISTED = ["99 + 11", "21 + 63", "46 + 58"]
+FIRST_DRAWN = ["9498 + 8732", "1417 + 1131", "6299 + 3320"]
+
+
+def expression(row: dict) -> str:
+    return row["prompt"][-1]["content"].removesuffix(" =")
+
+
+def operands(row: dict) -> tuple[int, ...]:
+    return tuple(sorted(map(int, re.findall("[0-9]+", expression(row)))))
+
+
+@pytest.mark.parametrize("options", LISTED + DRAWN)
+def test_the_answer_is_the_value_of_the_expression(options: str) -> None:
+    task = arithmetic(options)
+    for rows in (task.train, task.held_out):
+        for i in range(0, len(rows), len(rows) // 20):
+            assert re.fullmatch(r"[0-9]+( [+*-] [0-9]+)+", expression(rows[i]))
+            assert rows[i]["answer"] == str(eval(expression(rows[i])))
+
+
+def test_two_digits_are_all_pairs_once() -> None:
+    task = arithmetic()
+    counts = Counter(expression(row) for side in (task.train, task.held_out) for row in side)
+    assert counts == Counter({f"{a} + {b}": 1 for a in range(10, 100) for b in range(10, 100)})
+    assert 500 <= len(task.held_out) <= 501, "a pair and its mirror go together"
+
+
+def test_each_pair_comes_with_each_operation() -> None:
+    task = arithmetic("digits=1,ops=+-*")
+    rows = [expression(row) for side in (task.train, task.held_out) for row in side]
+    assert sorted(rows) == sorted(f"{a} {op} {b}" for a in range(10) for b in range(10) for op in "+-*")
+
+
+@pytest.mark.parametrize("options", ["", "ops=+-*", "digits=1,terms=3,ops=+-", "digits=2,terms=3"])
+def test_no_operands_are_on_both_sides_in_any_order(options: str) -> None:
+    task = arithmetic(options)
+    known = {operands(task.train[i]) for i in range(min(len(task.train), 20_000))}
+    assert known.isdisjoint(operands(row) for row in task.held_out)
+
+
+@pytest.mark.parametrize("options", DRAWN)
+def test_no_drawn_operands_are_on_both_sides(options: str) -> None:
+    """There are too many to compare: the rule of the sides is applied to each again, operands reversed."""
+    task = arithmetic(options)
+    for rows, side in ((task.train, False), (task.held_out, True)):
+        numbers = np.array([operands(rows[i])[::-1] for i in range(200)], dtype=np.uint64)
+        assert ((_side(numbers) < _CUT) == side).all()
+
+
+def test_the_side_of_a_pair_does_not_depend_on_the_operations() -> None:
+    """So that a policy trained on + may be judged on -."""
+    sides = [{operands(row) for row in arithmetic(o).held_out} for o in ("", "ops=*", "ops=+-*")]
+    assert sides[0] == sides[1] == sides[2]
+
+
+@pytest.mark.parametrize("options", LISTED + DRAWN)
+def test_rows_are_a_function_of_the_index(options: str) -> None:
+    one, other = arithmetic(options), arithmetic(options)
+    backwards = [other.train[i] for i in reversed(range(50))]
+    assert [one.train[i] for i in range(50)] == backwards[::-1]
+    assert [one.held_out[i] for i in range(20)] == list(other.held_out[:20])
+
+
+def test_the_rows_do_not_change_between_versions() -> None:
+    """A score is comparable only while the held-out rows stay the same: these were the first ones."""
+    assert [expression(row) for row in arithmetic().held_out[:3]] == FIRST_LISTED
+    assert [expression(row) for row in arithmetic("digits=4").held_out[:3]] == FIRST_DRAWN
+
+
+def test_the_first_held_out_rows_are_a_fair_sample() -> None:
+    """Mean operand of the first 100: 54.5 +- 1.84 by chance; five deviations are allowed."""
+    numbers = [n for row in arithmetic().held_out[:100] for n in operands(row)]
+    assert abs(sum(numbers) / len(numbers) - 54.5) < 5 * 1.84
+    ops = Counter(expression(row).split()[1] for row in arithmetic("ops=+-*").held_out[:150])
+    assert min(ops[op] for op in "+-*") > 20, "50 +- 5.8 by chance"
+
+
+@pytest.mark.parametrize("options", ["digits=3,ops=+-*", "digits=4", "digits=5,terms=3"])
+def test_drawn_operands_are_even_over_their_range(options: str) -> None:
+    """1000 rows, mean operand within five deviations of the middle of its range."""
+    task = arithmetic(options)
+    chosen = parse(options)
+    numbers = [n for i in range(1000) for n in operands(task.train[i])]
+    assert chosen.lowest <= min(numbers)
+    assert max(numbers) < chosen.lowest + chosen.span
+    deviation = chosen.span / (12 * len(numbers)) ** 0.5
+    assert abs(sum(numbers) / len(numbers) - chosen.lowest - chosen.span / 2) < 5 * deviation
+
+
+def test_rows_behave_as_a_sequence() -> None:
+    rows = arithmetic("digits=1").train
+    assert rows[-1] == rows[len(rows) - 1]
+    assert list(rows[2:4]) == [rows[2], rows[3]]
+    assert len(list(rows)) == len(rows)
+    with pytest.raises(IndexError):
+        rows[len(rows)]
+
+
+def test_held_out_is_as_large_as_asked_and_a_fifth_by_default() -> None:
+    assert len(arithmetic("held_out=1000").held_out) >= 1000
+    assert 20 <= len(arithmetic("digits=1").held_out) <= 21
+    assert len(arithmetic("digits=6,held_out=50").held_out) == 50
+
+
+def test_options_are_read_with_their_defaults() -> None:
+    assert parse("") == Options(digits=2, ops="+", terms=2, held_out=500)
+    assert parse(" digits=3, ops=+-* ,held_out=7") == Options(3, "+-*", 2, 7)
+    assert arithmetic("ops=-").name == "arithmetic:ops=-"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("digit=2", ["'digit'", "digits, ops, terms, held_out"]),
+        ("digits=0", ["digits=0", "1 to 9"]),
+        ("digits=two", ["digits=two", "whole number"]),
+        ("digits=", ["digits=:", "whole number"]),
+        ("digits", ["digits=:", "whole number"]),
+        ("terms=1", ["terms=1", "2 to 6"]),
+        ("ops=/", ["ops=/", "+ - *"]),
+        ("ops=++", ["ops=++", "each once"]),
+        ("ops=", ["ops=", "+ - *"]),
+        ("digits=2,digits=3", ["digits", "twice"]),
+        ("digits=1,held_out=51", ["held_out=51", "1 to 50"]),
+        ("held_out=0", ["held_out=0", "1 to 4050"]),
+    ],
+)
+def test_a_bad_option_is_told_with_the_choices(options: str, words: list[str]) -> None:
+    with pytest.raises(ValueError, match=".*".join(map(re.escape, words))):
+        arithmetic(options)
+
+
+def test_the_question_is_put_as_chat_messages() -> None:
+    assert messages("1 + 2")[-1]["role"] == "user"
+    assert "1 + 2" in messages("1 + 2")[-1]["content"]
+
+
+# ---------------------------------------------------------------------------- rewards
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("46", "46"),
+        (" 46\n", "46"),
+        ("+46", "46"),
+        ("= 46", "46"),
+        ("046", "46"),
+        ("1,234", "1234"),
+        ("1 234", "1234"),
+        ("1234.", "1234"),
+        ("-7", "-7"),
+        ("- 7", "-7"),
+        ("\u22127", "-7"),
+        ("12 + 34 = 46", "46"),
+        ("12+34=46", "46"),
+        ("5-12=-7", "-7"),
+        ("The answer is **46**.", "46"),
+        ("First 40, then 6: 46", "46"),
+        ("46.0", "46"),
+        ("0", "0"),
+        ("9" * 5000, "9" * 5000),
+    ],
+)
+def test_an_answer_counts_however_it_is_written(text: str, answer: str) -> None:
+    assert correct([text], [answer]) == [1.0]
+    assert correct([[{"role": "assistant", "content": text}]], [answer]) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("", "46"),
+        ("forty-six", "46"),
+        ("47", "46"),
+        ("-46", "46"),
+        ("46 or 47", "46"),
+        ("4 6", "46"),
+        ("4,6", "46"),
+        ("1 234", "234"),
+        ("146", "46"),
+        ("3.46", "46"),
+        ("7", "-7"),
+        ("12-7", "-7"),
+        ("9" * 5000, "46"),
+        ("= " + " " * 100_000 + "x", "46"),
+    ],
+)
+def test_a_wrong_answer_does_not_count(text: str, answer: str) -> None:
+    assert correct([text], [answer]) == [0.0]
+
+
+def test_each_completion_is_held_against_its_own_answer() -> None:
+    assert correct(["1", "2", "3"], ["1", "3", "3"], prompts=["?"] * 3) == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "share"),
+    [
+        ("123", "123", 1.0),
+        ("= 123", "123", 1.0),
+        ("129", "123", 2 / 3),
+        ("321", "123", 1 / 3),
+        ("999", "123", 0.0),
+        ("12", "123", 0.0),
+        ("1234", "123", 0.0),
+        ("-12", "-13", 0.5),
+        ("12", "-12", 0.0),
+        ("-12", "123", 0.0),
+        ("no", "12", 0.0),
+    ],
+)
+def test_digits_counts_those_in_their_place(text: str, answer: str, share: float) -> None:
+    assert digits([text], [answer]) == [pytest.approx(share)]
+
+
+def test_the_reward_of_the_task_is_the_answer_alone() -> None:
+    assert [(r.name, r.weight) for r in arithmetic().rewards] == [("correct", 1.0)]
+
+
+def test_canonical_has_one_spelling_for_each_value() -> None:
+    same = ["1,000", "1000", "1000.0", "01000.00", "1 000"]
+    assert {canonical(number) for number in same} == {"1000"}
+    assert canonical(".5") == canonical("0.50") == "0.5"
+    assert canonical("-0.0") == "0"
