@@ -119,23 +119,39 @@ def load(folder: Path, learner: Learner) -> State:
     """
     _verify(folder)
     try:
-        weights = load_file(folder / "weights.safetensors")
         moments = load_file(folder / "optimizer.safetensors")
         state = State(**json.loads((folder / "state.json").read_text()))
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise DamagedError(f"the checkpoint {folder} cannot be read: {error}.") from error
-    masters = learner.masters.weights
-    if weights.keys() != masters.keys():
-        raise DamagedError(f"the checkpoint {folder} is of another model: its weights have other names.")
-    for name, master in masters.items():
-        master.data.copy_(weights[name])
+    load_weights(folder, learner)
+    for name, master in learner.masters.weights.items():
         learner.optimizer.state[master] = {
             moment: moments[f"{moment}/{name}"].to(master.device if moment != "step" else "cpu")
             for moment in MOMENTS
             if f"{moment}/{name}" in moments
         }
-    learner.masters.publish()
     return state
+
+
+def load_weights(folder: Path, learner: Learner) -> None:
+    """Put a checkpoint's weights alone into a learner.
+
+    Raises:
+        DamagedError: before anything in the learner has changed.
+    """
+    try:
+        weights = load_file(folder / "weights.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise DamagedError(f"the checkpoint {folder} cannot be read: {error}.") from error
+    masters = learner.masters.weights
+    shapes = {name: value.shape for name, value in masters.items()}
+    if {name: value.shape for name, value in weights.items()} != shapes:
+        raise DamagedError(
+            f"the checkpoint {folder} is of another model: its weights differ in name or shape."
+        )
+    for name, master in masters.items():
+        master.data.copy_(weights[name])
+    learner.masters.publish()
 
 
 def _write(folder: Path, learner: Learner, state: State) -> None:

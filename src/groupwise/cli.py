@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction
 
-from groupwise import __version__, report, runs
+from groupwise import __version__, report, runs, tables
+from groupwise.chat import Talk
 from groupwise.checkpoints import SaveError, State
 from groupwise.config import Built, ConfigError, Settings, build, completed, read_toml
 from groupwise.learner import NonFiniteError
 from groupwise.rewards.scoring import RewardError
+from groupwise.trainer import evaluate
 from groupwise.trainer import train as train_run
 
 console = Console()
@@ -119,7 +122,7 @@ def _value_of(args: Sequence[str], flag: str) -> str | None:
 def _announce(built: Built, settings: Settings, folder: Path) -> None:
     run = built.run
     what = settings.model if built.loaded else "a small network"
-    machine = runs._machine(settings)
+    machine = runs.machine(settings)
     console.print(
         f"[bold]{run.task.name}[/] · {what} · {settings.recipe} · {machine['dtype']} on {machine['device']} "
         f"({machine['threads']} threads)"
@@ -133,9 +136,9 @@ def _announce(built: Built, settings: Settings, folder: Path) -> None:
 def _conclude(result: Any, state: State, folder: Path, page: Path, built: Built, seconds: float) -> None:
     held_out = result["held_out"]
     if held_out["after"]:
-        console.print(_scores(held_out))
+        console.print(tables.scores(held_out))
     if built.loaded is not None and result["answers"]:
-        console.print(_examples(result["answers"]))
+        console.print(tables.examples(result["answers"]))
     console.print(
         f"{result['status']} after {state.step} steps: {state.train_seconds:.0f} s of training, "
         f"{seconds:.0f} s in all"
@@ -147,52 +150,96 @@ def _conclude(result: Any, state: State, folder: Path, page: Path, built: Built,
         console.print(f"go on    groupwise train --resume {folder}", highlight=False)
 
 
-def _scores(held_out: Any) -> Table:
-    table = Table(title=f"held-out, {held_out['examples']} examples, greedy", title_justify="left")
-    for name in ("score", "before", "after"):
-        table.add_column(name, justify="left" if name == "score" else "right")
-    for name, after in held_out["after"].items():
-        before = held_out["before"].get(name)
-        table.add_row(name, "" if before is None else f"{before:.3f}", f"[bold]{after:.3f}[/]")
-    return table
+@dataclass(frozen=True)
+class Eval:
+    """Held-out scores of a run, of one of its checkpoints, or of any model on a task."""
+
+    model: Positional[str]
+    """A run folder, runs/NAME/checkpoints/N, or a model by folder, hub id or pip:PACKAGE."""
+    task: str | None = None
+    """The task; that of the run unless given."""
+    reward: UseAppendAction[tuple[str, ...]] = ()
+    """FILE.py:FUNCTION; the run's own unless given."""
+    examples: int = 200
+    """Held-out prompts."""
 
 
-def _examples(answers: Sequence[Any]) -> Table:
-    table = Table(title="held-out answers", title_justify="left")
-    for name in ("prompt", "before", "after"):
-        table.add_column(name, max_width=40)
-    for row in answers[:8]:
-        before, after = _short(row["before"]), _short(row["after"])
-        good = "green" if row["reward_after"] and row["reward_after"] > 0 else "red"
-        table.add_row(_short(_asked(row["prompt"])), before, f"[{good}]{after}[/]")
-    return table
+def evaluate_command(args: Sequence[str]) -> int:
+    options = tyro.cli(Eval, args=list(args), prog="groupwise eval")
+    with console.status("loading"):
+        built = runs.opened(options.model, options.task, options.reward)
+    run = built.run
+    with Progress(*Progress.get_default_columns(), console=console, transient=True) as bar:
+        job = bar.add_task("held-out answers", total=options.examples)
+        evaluation = evaluate(
+            run.sampler,
+            run.score,
+            run.task,
+            options.examples,
+            lambda n, total: bar.update(job, completed=n, total=total),
+        )
+    table = Table(
+        title=f"{run.task.name}: {len(evaluation.answers)} held-out examples, greedy", title_justify="left"
+    )
+    table.add_column("score")
+    table.add_column(options.model, justify="right")
+    for name, value in evaluation.scores.items():
+        table.add_row(name, f"{value:.3f}")
+    console.print(table)
+    return 0
 
 
-def _asked(prompt: Any) -> str:
-    return str(prompt[-1]["content"]) if isinstance(prompt, list) else str(prompt)
+@dataclass(frozen=True)
+class Chat:
+    """Talk to a model: one line a turn, an empty line or Ctrl-D ends it."""
+
+    model: Positional[str]
+    """A run folder or a model by folder, hub id or pip:PACKAGE."""
+    temperature: float = 0.0
+    """0 gives the likeliest answer."""
+    max_new_tokens: int = 256
+    """Tokens an answer may have."""
+    system: str | None = None
+    """A system message."""
 
 
-def _short(text: str) -> str:
-    from rich.markup import escape
+def chat_command(args: Sequence[str]) -> int:
+    options = tyro.cli(Chat, args=list(args), prog="groupwise chat")
+    with console.status("loading"):
+        talk = Talk(options.model, options.temperature, options.max_new_tokens, options.system)
+    console.print(f"[dim]{options.model}; an empty line ends it[/]")
+    while True:
+        try:
+            said = console.input("[bold cyan]you[/]  ")
+        except (EOFError, KeyboardInterrupt):
+            break
+        if not said.strip():
+            break
+        console.print("[bold green]it[/]   ", end="")
+        console.print(talk.answer(said), markup=False, highlight=False)
+    return 0
 
-    text = " ".join(text.split())
-    return escape(text if len(text) <= 40 else text[:39] + "…")
+
+@dataclass(frozen=True)
+class Report:
+    """Write report.html of a run: curves, answers by step, configuration."""
+
+    folder: Positional[Path]
+    """The run's folder."""
 
 
 def report_command(args: Sequence[str]) -> int:
-    @dataclass(frozen=True)
-    class Report:
-        """Write report.html of a run: curves, answers by step, configuration."""
-
-        folder: Positional[Path]
-        """The run's folder."""
-
     options = tyro.cli(Report, args=list(args), prog="groupwise report")
     console.print(str(report.write(options.folder)), highlight=False)
     return 0
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "report": report_command}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "train": train,
+    "eval": evaluate_command,
+    "chat": chat_command,
+    "report": report_command,
+}
 
 EXPECTED = (ValueError, RewardError, SaveError, NonFiniteError)
 """What a user can put right: told in a sentence, without a traceback."""
@@ -216,6 +263,3 @@ def main() -> None:
     except EXPECTED as error:
         console.print(f"[red]error:[/] {error}", highlight=False, markup=True)
         sys.exit(1)
-
-
-__all__ = ["Annotated", "arg", "main"]

@@ -8,16 +8,27 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from groupwise import __version__
-from groupwise.checkpoints import State, replacing
-from groupwise.config import Built, ConfigError, Settings, completed, from_mapping
+from groupwise.checkpoints import Checkpoints, State, load_weights, replacing
+from groupwise.config import (
+    Built,
+    ConfigError,
+    Settings,
+    build,
+    completed,
+    device_of,
+    dtype_of,
+    from_mapping,
+)
 from groupwise.policies import LanguagePolicy
 
 PACKAGES = ("torch", "transformers", "numpy", "safetensors", "peft", "gymnasium")
@@ -57,7 +68,7 @@ def begin(folder: Path, settings: Settings) -> None:
         "commit": _commit(),
         "config": {k: v for k, v in _plain(settings).items() if k not in ("config", "resume", "out")},
         "versions": {"python": platform.python_version(), **_versions()},
-        "machine": _machine(settings),
+        "machine": machine(settings),
     }
     write_json(folder / "run.json", facts)
 
@@ -76,6 +87,30 @@ def settings_of(folder: Path) -> Settings:
         raise ConfigError(f"{folder} holds no run: there is no {path}") from error
     except (ValueError, KeyError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def opened(name: str, task: str | None = None, rewards: tuple[str, ...] = ()) -> Built:
+    """A run folder, a checkpoint in one, or a model, ready to evaluate or to talk to.
+
+    Raises:
+        ValueError (of many kinds): naming what cannot be found or read.
+    """
+    path = Path(name)
+    folder, step = (path.parent.parent, path.name) if path.parent.name == "checkpoints" else (path, None)
+    if not (folder / "run.json").exists():
+        return _build(Settings(task=task or "arithmetic", model=name, reward=rewards), folder)
+    settings = settings_of(folder)
+    settings = replace(settings, task=task or settings.task, reward=rewards or settings.reward)
+    steps = [step] if step else [str(n) for n in reversed(Checkpoints(folder).steps())]
+    if not steps:  # checkpoints deleted, or none written yet
+        return _build(replace(settings, model=str(folder / "model")), folder)
+    built = _build(settings, folder)
+    load_weights(folder / "checkpoints" / steps[0], built.run.learner)
+    return built
+
+
+def _build(settings: Settings, folder: Path) -> Built:
+    return build(settings, folder, Console(quiet=True), lambda: False)
 
 
 def finish(folder: Path, built: Built, state: State) -> Mapping[str, Any]:
@@ -178,9 +213,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _machine(settings: Settings) -> dict[str, Any]:
-    from groupwise.config import device_of, dtype_of
-
+def machine(settings: Settings) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {

@@ -74,12 +74,17 @@ def arithmetic(options: str = "") -> Task:
     chosen = parse(options)
     train, held_out = _listed(chosen) if chosen.tuples <= LISTED else _drawn(chosen)
     name = f"arithmetic:{options}" if options else "arithmetic"
-    return Task(name, train, held_out, (Reward("correct", correct),), max_new_tokens=16)
+    return Task(
+        name, train, held_out, (Reward("correct", correct), Reward("digits", digits, 0.5)), max_new_tokens=16
+    )
 
 
 def messages(expression: str) -> list[dict[str, str]]:
     """How a question is put to a chat model."""
-    return [{"role": "user", "content": f"{expression} ="}]
+    return [
+        {"role": "system", "content": "Reply with one number."},
+        {"role": "user", "content": f"What is {expression}?"},
+    ]
 
 
 def parse(options: str) -> Options:
