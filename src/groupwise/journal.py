@@ -24,7 +24,7 @@ COLUMNS = (
     ("reward", 8, ("reward",), "{:.3f}"),
     ("± group", 8, ("reward_std",), "{:.3f}"),
     ("no signal", 10, ("frac_reward_zero_std",), "{:.0%}"),
-    ("held-out", 9, ("held-out",), "{:.1%}"),
+    ("held-out", 9, ("held-out",), "{:.3f}"),
     ("length", 7, ("completions/mean_length",), "{:.1f}"),
     ("cut", 5, ("completions/clipped_ratio",), "{:.0%}"),
     ("entropy", 8, ("entropy",), "{:.3f}"),

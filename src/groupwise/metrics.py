@@ -51,6 +51,11 @@ def _rewards(cohort: Sequence[Group], members: Sequence[Trajectory]) -> dict[str
     return numbers
 
 
+def count_decisions(cohort: Sequence[Group]) -> int:
+    """Tokens written, or actions taken."""
+    return sum(t.n_decisions for g in cohort for t in g.trajectories)
+
+
 def count_tokens(cohort: Sequence[Group]) -> int:
     """Tokens read and written: every answer counted with its prompt, as if it stood alone."""
     return sum(

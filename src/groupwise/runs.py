@@ -132,7 +132,7 @@ def finish(folder: Path, built: Built, state: State) -> Mapping[str, Any]:
 def export(folder: Path, built: Built) -> None:
     """model/: weights and tokenizer, a LoRA adapter merged; adapter/: the adapter alone."""
     assert built.loaded is not None
-    policy = built.run.learner.policy
+    policy = built.run.policy
     assert isinstance(policy, LanguagePolicy)
     model = policy.model.model
     target = folder / "model"

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from groupwise import advantages, groups, metrics, packing
-from groupwise.checkpoints import Checkpoints, State, with_score
+from groupwise.checkpoints import Checkpoints, State
 from groupwise.groups import Grouping, Order
 from groupwise.learner import Learner
 from groupwise.metrics import Clock
-from groupwise.policies import Reference
+from groupwise.policies import Policy, Reference
 from groupwise.recipes import Recipe
 from groupwise.rewards.scoring import Scored, TrainerState
 from groupwise.rollouts import Progress, Sampler
@@ -74,6 +72,7 @@ class Run:
     schedule: Schedule
     sampler: Sampler
     score: Callable[[Sequence[Group], TrainerState], Scored]
+    policy: Policy
     learner: Learner
     reference: Reference | None
     tokens_per_microbatch: int
@@ -93,11 +92,7 @@ class Evaluation:
 
 def train(run: Run) -> State:
     """Train from the last checkpoint, if there is one, to the last step (or until asked to stop)."""
-    state = run.checkpoints.resume(run.learner) or State()
-    run.sampler.load(state.step)
-    run.journal.start(state)
-    if not state.before:
-        state = replace(state, before=_evaluate(run, 0).scores)
+    state = _start(run)
     clock = Clock()
 
     for step in range(state.step + 1, run.schedule.steps + 1):
@@ -110,30 +105,33 @@ def train(run: Run) -> State:
         with clock("learn"):
             run.journal.phase("learning")
             cohort = advantages.assign(scored.cohort, run.recipe.advantage, run.recipe.rescale)
-            batch = packing.pack(
-                cohort, run.recipe, run.learner.policy, run.tokens_per_microbatch, run.reference
-            )
+            batch = packing.pack(cohort, run.recipe, run.policy, run.tokens_per_microbatch, run.reference)
             update = run.learner.step(batch, run.recipe, step)
             run.sampler.load(step)
         with clock("write"):
             run.journal.samples(step, cohort)
+        with clock("evaluate"):
+            scores = _evaluate(run, step) if run.schedule.evaluates(step) else {}
 
-        state = replace(state, step=step, num_tokens=state.num_tokens + metrics.count_tokens(cohort))
-        numbers = {**metrics.of_cohort(cohort), **scored.metrics, **update.metrics}
-        if run.schedule.evaluates(step):
-            with clock("evaluate"):
-                scores = _evaluate(run, step).scores
-            numbers |= {f"eval/{name}": value for name, value in scores.items()}
-            state = with_score(state, scores, run.task.measure)
-        numbers |= {"num_tokens": state.num_tokens, **clock.take(_decisions(cohort))}
-        state = replace(state, train_seconds=state.train_seconds + numbers["step_time"])
-        run.journal.step(step, numbers)
+        times = clock.take(metrics.count_decisions(cohort))
+        tokens = metrics.count_tokens(cohort)
+        state = state.after(step, times["step_time"], tokens, scores, run.task.measure)
+        numbers = {**metrics.of_cohort(cohort), **scored.metrics, **update.metrics, **times}
+        run.journal.step(step, {**numbers, **_prefixed(scores), "num_tokens": state.num_tokens})
         if run.schedule.saves(step) or run.stopping():
-            with clock("save"):  # reported with the next step: a line is written before its checkpoint
+            with clock("save"):  # counted in the next line: a line is written before its checkpoint
                 run.checkpoints.save(run.learner, state)
         if run.stopping():
             break
     return state
+
+
+def _start(run: Run) -> State:
+    """The last whole checkpoint's state, or that of a run whose held-out scores were just taken."""
+    state = run.checkpoints.resume(run.learner) or State()
+    run.sampler.load(state.step)
+    run.journal.start(state)
+    return state if state.before else replace(state, before=_evaluate(run, 0))
 
 
 def evaluate(
@@ -153,17 +151,17 @@ def evaluate(
     return Evaluation(scores, tuple(metrics.samples_of(cohort)))
 
 
-def _evaluate(run: Run, step: int) -> Evaluation:
+def _evaluate(run: Run, step: int) -> Mapping[str, float]:
     progress = run.journal.phase("held-out answers")
     evaluation = evaluate(run.sampler, run.score, run.task, run.schedule.held_out, progress)
     run.journal.evaluation(step, evaluation)
-    return evaluation
+    return evaluation.scores
+
+
+def _prefixed(scores: Mapping[str, float]) -> dict[str, float]:
+    return {f"eval/{name}": value for name, value in scores.items()}
 
 
 def _trainer_state(run: Run, step: int) -> TrainerState:
     epoch = step * run.schedule.prompts / len(run.task.train)
     return TrainerState(global_step=step, max_steps=run.schedule.steps, epoch=epoch)
-
-
-def _decisions(cohort: Sequence[Group]) -> int:
-    return int(np.sum([t.n_decisions for g in cohort for t in g.trajectories]))
