@@ -84,6 +84,8 @@ def train(args: Sequence[str]) -> int:
         except KeyboardInterrupt:
             console.print(f"stopped. Go on from the last checkpoint: groupwise train --resume {folder}")
             return 130
+        except (RewardError, SaveError, NonFiniteError) as error:
+            raise type(error)(f"{error}\nThen go on: groupwise train --resume {folder}") from error
         finally:
             built.journal.close()
     result = runs.finish(folder, built, state)

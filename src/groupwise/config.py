@@ -21,6 +21,7 @@ from groupwise.engine.sampling import Sampling
 from groupwise.groups import Grouping
 from groupwise.journal import RunJournal
 from groupwise.learner import Learner, Optimization
+from groupwise.losses import k3
 from groupwise.metrics import TensorBoard, Writer
 from groupwise.models import Loaded, Lora, load
 from groupwise.policies import LanguagePolicy
@@ -30,7 +31,7 @@ from groupwise.rewards.scoring import score
 from groupwise.rollouts import TextSampler
 from groupwise.tasks.catalogue import load as load_task
 from groupwise.tasks.catalogue import load_reward
-from groupwise.tasks.task import Task
+from groupwise.tasks.task import Task, as_prompt
 from groupwise.trainer import Run, Schedule
 
 CHECKED_PROMPTS = 20_000
@@ -207,8 +208,6 @@ def recipe_of(settings: Settings) -> Recipe:
     if settings.kl_scale == 0:
         recipe = replace(recipe, kl=None, kl_scale=0.0)
     elif settings.kl_scale is not None:
-        from groupwise.losses import k3
-
         recipe = replace(recipe, kl=recipe.kl or k3, kl_scale=settings.kl_scale)
     if settings.entropy_scale is not None:
         recipe = replace(recipe, entropy_scale=settings.entropy_scale)
@@ -257,8 +256,8 @@ def build(settings: Settings, folder: Path, console: Console, stopping: Callable
     settings = completed(settings)
     recipe = recipe_of(settings)
     _check_numbers(settings)
-    worlds = _gym if settings.task.startswith("gym:") else _language
-    return worlds(settings, recipe, folder, console, stopping)
+    world = _gym if settings.task.startswith("gym:") else _language
+    return world(settings, recipe, folder, console, stopping)
 
 
 def _check_numbers(s: Settings) -> None:
@@ -281,7 +280,7 @@ def _language(
     loaded = load(s.model, device, dtype, lora, lambda text: console.print(f"[dim]{text} ...[/]"))
     policy = LanguagePolicy(loaded.model, s.temperature)
     sampler = TextSampler(policy, loaded.tokenizer, _sampling(s, task.max_new_tokens), s.seed)
-    _check_prompts(task, sampler, s)
+    _check_prompts(task, sampler, s.tokens_per_microbatch or 0)
     learner = Learner(policy, _optimization(s), torch.float32 if lora else dtype)
     reference = policy.frozen() if recipe.needs_reference else None
     scorer = partial(score, rewards=task.rewards, failures=folder / "failed_reward.jsonl")
@@ -344,26 +343,21 @@ def _journal(s: Settings, task: Task, folder: Path, console: Console) -> RunJour
     return RunJournal(folder, s.steps or 0, task.measure, console, writers)
 
 
-def _check_prompts(task: Task, sampler: TextSampler, s: Settings) -> None:
+def _check_prompts(task: Task, sampler: TextSampler, budget: int) -> None:
     """Every prompt fits the model's context and, with its answer, a micro-batch."""
-    longest = sampler.sampling.max_new_tokens
     for rows in (task.train, task.held_out):
-        prompts = [task_prompt(rows, i) for i in range(min(len(rows), CHECKED_PROMPTS))]
-        # a procedural task's prompts are all alike: a sample tells
-        sampler.check(prompts if isinstance(rows, list) else prompts[:100])
-        lengths = [len(sampler.tokens(p)) for p in prompts[:100]]
-        if max(lengths) + longest > (s.tokens_per_microbatch or 0):
+        # rows made on demand are all alike: a sample tells
+        n = min(len(rows), CHECKED_PROMPTS if isinstance(rows, list) else 100)
+        prompts = [as_prompt(rows[i], i) for i in range(n)]
+        sampler.check(prompts)
+        longest = max(prompts, key=lambda prompt: len(sampler.tokens(prompt)))
+        length = len(sampler.tokens(longest))
+        needed = length + sampler.sampling.max_new_tokens
+        if needed > budget:
             raise ConfigError(
-                f"a prompt has {max(lengths)} tokens, with its answer up to {max(lengths) + longest}, and a "
-                f"micro-batch holds {s.tokens_per_microbatch}. Raise --tokens-per-microbatch or lower "
-                "--max-new-tokens."
+                f"prompt {longest.ordinal} has {length} tokens, with its answer up to {needed}, and a "
+                f"micro-batch holds {budget}. Raise --tokens-per-microbatch or lower --max-new-tokens."
             )
-
-
-def task_prompt(rows: Any, index: int) -> Any:
-    from groupwise.tasks.task import as_prompt
-
-    return as_prompt(rows[index], index)
 
 
 def device_of(s: Settings) -> torch.device:

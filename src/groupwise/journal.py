@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,21 +18,23 @@ from groupwise.trajectory import Group
 FILES = ("metrics.jsonl", "samples.jsonl", "evaluations.jsonl")
 
 COLUMNS = (
-    # heading, width, names of the numbers (the first that is there), format
-    ("step", 5, ("step",), "{:.0f}"),
-    ("reward", 8, ("reward",), "{:.3f}"),
-    ("± group", 8, ("reward_std",), "{:.3f}"),
-    ("no signal", 10, ("frac_reward_zero_std",), "{:.0%}"),
-    ("held-out", 9, ("held-out",), "{:.3f}"),
-    ("length", 7, ("completions/mean_length",), "{:.1f}"),
-    ("cut", 5, ("completions/clipped_ratio",), "{:.0%}"),
-    ("entropy", 8, ("entropy",), "{:.3f}"),
-    ("kl", 7, ("kl",), "{:.3f}"),
-    ("clipped", 8, ("clip_ratio/region_mean",), "{:.1%}"),
-    ("grad", 7, ("grad_norm",), "{:.3g}"),
-    ("tok/s", 6, ("tokens_per_second",), "{:.0f}"),
-    ("seconds", 8, ("step_time",), "{:.1f}"),
+    # heading, width, name of the number, format; see FIRST_TO_GO for narrow screens
+    ("step", 5, "step", "{:.0f}"),
+    ("reward", 8, "reward", "{:.3f}"),
+    ("± group", 8, "reward_std", "{:.3f}"),
+    ("no signal", 10, "frac_reward_zero_std", "{:.0%}"),
+    ("held-out", 9, "held-out", "{:.3f}"),
+    ("length", 7, "completions/mean_length", "{:.1f}"),
+    ("cut", 5, "completions/clipped_ratio", "{:.0%}"),
+    ("entropy", 8, "entropy", "{:.3f}"),
+    ("kl", 7, "kl", "{:.3f}"),
+    ("clipped", 8, "clip_ratio/region_mean", "{:.1%}"),
+    ("grad", 7, "grad_norm", "{:.2g}"),
+    ("tok/s", 7, "tokens_per_second", "{:.0f}"),
+    ("seconds", 8, "step_time", "{:.1f}"),
 )
+FIRST_TO_GO = ("clipped", "kl", "cut", "tok/s", "grad", "± group", "length", "entropy", "no signal")
+"""Columns that a narrow screen leaves out, in this order."""
 HEADING_EVERY = 25
 """Steps after which the table's heading is repeated."""
 
@@ -103,14 +104,23 @@ class RunJournal:
         self._bar.update(self._all, completed=step, note=f"{numbers['step_time']:.1f} s/step")
 
     def _line(self, step: int, numbers: Mapping[str, float]) -> None:
+        columns = _columns(self._console.width)
         if self._lines % HEADING_EVERY == 0:
-            self._console.print("".join(f"{head:>{width}}" for head, width, _, _ in COLUMNS), style="bold")
+            self._console.print("".join(f"{head:>{width}}" for head, width, _, _ in columns), style="bold")
         self._lines += 1
-        known: dict[str, Any] = {"step": step, "held-out": numbers.get(f"eval/{self._measure}"), **numbers}
-        cells = [_cell(known, width, names, style) for _, width, names, style in COLUMNS]
+        known = {"step": step, "held-out": numbers.get(f"eval/{self._measure}"), **numbers}
+        cells = [_cell(known.get(name), width, style) for _, width, name, style in columns]
         self._console.print("".join(cells), highlight=False)
 
 
-def _cell(known: Mapping[str, Any], width: int, names: Sequence[str], style: str) -> str:
-    value = next((known[n] for n in names if known.get(n) is not None), None)
+def _columns(width: int) -> list[tuple[str, int, str, str]]:
+    """The columns that fit into a screen of this width."""
+    columns = list(COLUMNS)
+    for name in FIRST_TO_GO:
+        if sum(column[1] for column in columns) >= width:
+            columns = [column for column in columns if column[0] != name]
+    return columns
+
+
+def _cell(value: float | None, width: int, style: str) -> str:
     return f"{'' if value is None else style.format(value):>{width}}"

@@ -29,7 +29,6 @@ from groupwise.config import (
     dtype_of,
     from_mapping,
 )
-from groupwise.policies import LanguagePolicy
 
 PACKAGES = ("torch", "transformers", "numpy", "safetensors", "peft", "gymnasium")
 
@@ -130,30 +129,17 @@ def finish(folder: Path, built: Built, state: State) -> Mapping[str, Any]:
 
 
 def export(folder: Path, built: Built) -> None:
-    """model/: weights and tokenizer, a LoRA adapter merged; adapter/: the adapter alone."""
+    """model/: weights and tokenizer, a LoRA adapter merged; adapter/: the adapter alone.
+
+    Merging is in place, so this comes last.
+    """
     assert built.loaded is not None
-    policy = built.run.policy
-    assert isinstance(policy, LanguagePolicy)
-    model = policy.model.model
-    target = folder / "model"
+    model = built.loaded.model.model
     if hasattr(model, "merge_and_unload"):
         model.save_pretrained(folder / "adapter")
         model = model.merge_and_unload()
-    weights = built.run.learner.masters.weights
-    state = {name: weights.get(name, value) for name, value in model.state_dict().items()}
-    tied = {k for k, v in model.state_dict().items() if v.data_ptr() in _first_names(model, k)}
-    model.save_pretrained(target, state_dict={k: v for k, v in state.items() if k not in tied})
-    built.loaded.tokenizer.save_pretrained(target)
-
-
-def _first_names(model: Any, name: str) -> set[int]:
-    """Addresses of tensors that stand under an earlier name: tied weights are saved once."""
-    seen: set[int] = set()
-    for other, value in model.state_dict().items():
-        if other == name:
-            return seen
-        seen.add(value.data_ptr())
-    return seen
+    model.save_pretrained(folder / "model")
+    built.loaded.tokenizer.save_pretrained(folder / "model")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,7 +14,7 @@ from groupwise.learner import Learner
 from groupwise.metrics import Clock
 from groupwise.policies import Policy, Reference
 from groupwise.recipes import Recipe
-from groupwise.rewards.scoring import Scored, TrainerState
+from groupwise.rewards.scoring import RewardError, Scored, TrainerState
 from groupwise.rollouts import Progress, Sampler
 from groupwise.tasks.task import Task
 from groupwise.trajectory import Group
@@ -101,7 +101,7 @@ def train(run: Run) -> State:
             orders = groups.plan(prompts, run.grouping)
             cohort = run.sampler.collect(orders, progress=run.journal.phase("writing answers"))
         with clock("reward"):
-            scored = run.score(cohort, _trainer_state(run, step))
+            scored = _score(run, cohort, state)
         with clock("learn"):
             run.journal.phase("learning")
             cohort = advantages.assign(scored.cohort, run.recipe.advantage, run.recipe.rescale)
@@ -162,6 +162,12 @@ def _prefixed(scores: Mapping[str, float]) -> dict[str, float]:
     return {f"eval/{name}": value for name, value in scores.items()}
 
 
-def _trainer_state(run: Run, step: int) -> TrainerState:
+def _score(run: Run, cohort: Sequence[Group], state: State) -> Scored:
+    """Scores of the step after `state`; a reward that breaks its contract costs no training already done."""
+    step = state.step + 1
     epoch = step * run.schedule.prompts / len(run.task.train)
-    return TrainerState(global_step=step, max_steps=run.schedule.steps, epoch=epoch)
+    try:
+        return run.score(cohort, TrainerState(step, run.schedule.steps, epoch))
+    except RewardError:
+        run.checkpoints.save(run.learner, state)
+        raise
