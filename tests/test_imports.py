@@ -20,7 +20,19 @@ LEVELS = (
     ("packing", "learner"),
     ("checkpoints", "metrics"),
     ("trainer",),
-    ("report", "journal", "config", "runs", "cli", "distributed", "tune", "__main__"),
+    (
+        "report",
+        "settings",
+        "journal",
+        "config",
+        "runs",
+        "chat",
+        "tables",
+        "cli",
+        "distributed",
+        "tune",
+        "__main__",
+    ),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 HEAVY = ("transformers", "ray", "gymnasium", "wandb", "peft", "tyro", "pyarrow")

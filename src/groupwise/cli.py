@@ -21,9 +21,10 @@ from tyro.conf import Positional, UseAppendAction
 from groupwise import __version__, report, runs, tables
 from groupwise.chat import Talk
 from groupwise.checkpoints import SaveError, State
-from groupwise.config import Built, ConfigError, Settings, build, completed, read_toml
+from groupwise.config import Built, build
 from groupwise.learner import NonFiniteError
 from groupwise.rewards.scoring import RewardError
+from groupwise.settings import ConfigError, Settings, completed, read_toml
 from groupwise.trainer import evaluate
 from groupwise.trainer import train as train_run
 

