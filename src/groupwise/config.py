@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +31,7 @@ from groupwise.tasks.catalogue import load_reward
 from groupwise.tasks.task import Task, as_prompt
 from groupwise.trainer import Run, Schedule
 from groupwise.trajectory import Group
+from groupwise.user_code import module_of
 
 CHECKED_PROMPTS = 20_000
 """Training prompts whose length is checked before a run starts; the rest are when they are drawn."""
@@ -227,18 +227,16 @@ def recipe_of(settings: Settings) -> Recipe:
 def _named_recipe(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
-    module, _, attribute = name.partition(":")
-    if not attribute:
+    place, _, attribute = name.rpartition(":")
+    if not place:
         close = difflib.get_close_matches(name, RECIPES, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ConfigError(
-            f"unknown recipe {name!r}.{hint} There are {', '.join(RECIPES)}; your own is MODULE:NAME."
+            f"unknown recipe {name!r}.{hint} There are {', '.join(RECIPES)}; your own is FILE.py:NAME."
         )
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"recipe {name!r}: {error}") from error
-    recipe = found if isinstance(found, Recipe) else found()
-    if not isinstance(recipe, Recipe):
-        raise ConfigError(f"recipe {name!r} is a {type(recipe).__name__}, not a groupwise.Recipe")
-    return recipe
+    found = getattr(module_of(place), attribute, None)
+    if found is None:
+        raise ConfigError(f"{place} has no {attribute!r}, which --recipe asks for")
+    if not isinstance(found, Recipe):
+        raise ConfigError(f"recipe {name!r} is a {type(found).__name__}, not a groupwise.Recipe")
+    return found

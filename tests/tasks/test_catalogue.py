@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from groupwise.rewards.scoring import Reward
-from groupwise.tasks.catalogue import RewardSpecError, load, load_reward
+from groupwise.tasks.catalogue import load, load_reward
 from groupwise.tasks.data import DataError
+from groupwise.user_code import UserCodeError
 
 SMALL = Path(__file__).parents[1] / "data" / "gsm8k_small.jsonl"
 SCORE = Reward("score", lambda completions, **_: [0.0] * len(completions))
@@ -105,7 +106,7 @@ def test_a_built_in_task_takes_no_held_out_file(name: str, way_out: str) -> None
 
 def test_two_rewards_of_one_name_are_told() -> None:
     """Their parts go by name: one would silently take the place of the other."""
-    with pytest.raises(RewardSpecError, match="two rewards are named 'score'"):
+    with pytest.raises(UserCodeError, match="two rewards are named 'score'"):
         load("arithmetic", [SCORE, SCORE])
 
 
@@ -195,23 +196,23 @@ def test_files_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_reward_is_told_with_the_way_out(reward_file: str, end: str, words: list[str]) -> None:
-    with pytest.raises(RewardSpecError, match=says(*words)):
+    with pytest.raises(UserCodeError, match=says(*words)):
         load_reward(reward_file + end)
 
 
 def test_a_missing_file_brings_the_nearest_name(reward_file: str) -> None:
-    with pytest.raises(RewardSpecError, match=says("no reward file", "Did you mean my_reward.py?")):
+    with pytest.raises(UserCodeError, match=says("no file", "Did you mean my_reward.py?")):
         load_reward(reward_file.replace("my_reward", "my_rewards") + ":score")
 
 
 @pytest.mark.parametrize("place", ["no_such_module_here", "no_such_module_here.part", "groupwise.no_such"])
 def test_a_missing_module_is_told(place: str) -> None:
-    with pytest.raises(RewardSpecError, match=says("no module", "no_such", "For a file")):
+    with pytest.raises(UserCodeError, match=says("no module", "no_such", "For a file")):
         load_reward(f"{place}:score")
 
 
 def test_what_is_neither_file_nor_module_is_told() -> None:
-    with pytest.raises(RewardSpecError, match=r"neither a \.py file nor a module"):
+    with pytest.raises(UserCodeError, match=r"neither a \.py file nor a module"):
         load_reward("rewards/mine:score")
 
 
@@ -232,7 +233,7 @@ def test_a_file_that_raises_is_told_with_its_own_line(
     monkeypatch.chdir(tmp_path)
     for place in (f"{tmp_path}/broken_one.py", "broken_one"):
         with pytest.raises(
-            RewardSpecError, match=says(f"broken_one.py, line {line}:", reason.__name__)
+            UserCodeError, match=says(f"broken_one.py, line {line}:", reason.__name__)
         ) as caught:
             load_reward(f"{place}:score")
         assert isinstance(caught.value.__cause__, reason)
@@ -241,7 +242,7 @@ def test_a_file_that_raises_is_told_with_its_own_line(
 def test_a_file_that_raised_is_read_anew_once_mended(tmp_path: Path) -> None:
     path = tmp_path / "mended.py"
     path.write_text("1 / 0")
-    with pytest.raises(RewardSpecError):
+    with pytest.raises(UserCodeError):
         load_reward(f"{path}:score")
     path.write_text("def score(**_): return [1.0, 2.0]")
     assert load_reward(f"{path}:score").name == "score"

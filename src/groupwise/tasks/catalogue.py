@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import math
-import os
-import sys
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,15 +16,12 @@ from groupwise.tasks.arithmetic import arithmetic
 from groupwise.tasks.data import DataError, apart, checked, hold_out, is_hub_id, is_path, read_rows
 from groupwise.tasks.gsm8k import gsm8k
 from groupwise.tasks.task import Task
+from groupwise.user_code import UserCodeError, module_of
 
 BUILT_IN: dict[str, Callable[[str], Task]] = {"arithmetic": arithmetic, "gsm8k": gsm8k}
 """Each takes the text after the colon."""
 BRINGS = {"arithmetic": "arithmetic:held_out=500", "gsm8k": "gsm8k:train.jsonl,test.jsonl"}
 """How a built-in task is told what to hold out."""
-
-
-class RewardSpecError(ValueError):
-    """A reward that cannot be had. Says what was looked for, what is there and the way out."""
 
 
 def load(
@@ -48,11 +39,11 @@ def load(
             of training. None: `n_held_out` rows are split off by `seed`. Built-in tasks bring theirs.
     """
     if twice := [name for name, n in Counter(reward.name for reward in rewards).items() if n > 1]:
-        raise RewardSpecError(f"two rewards are named {twice[0]!r}: rename one, their parts go by name.")
+        raise UserCodeError(f"two rewards are named {twice[0]!r}: rename one, their parts go by name.")
     name, _, options = spec.partition(":")
     if name in BUILT_IN:
         return _built_in(name, options, rewards, held_out)
-    if not is_path(spec) and not is_hub_id(spec) and not os.path.exists(spec):
+    if not is_path(spec) and not is_hub_id(spec) and not Path(spec).exists():
         raise DataError(_unknown(spec))
     if not rewards:
         raise DataError(_TEACH.format(spec=spec))
@@ -100,17 +91,17 @@ def load_reward(spec: str) -> Reward:
     modules in the working folder, can be imported.
 
     Raises:
-        RewardSpecError: there is no such file, module or function, or it raised when imported.
+        UserCodeError: there is no such file, module or function, or it raised when imported.
     """
     place, colon, rest = spec.rpartition(":")
     name, equals, weight = rest.partition("=")
     if not colon or not place or not name:
-        raise RewardSpecError(
+        raise UserCodeError(
             f"{spec!r} does not name a function. Write file.py:function or module:function, "
             "such as my_reward.py:score, or with a weight my_reward.py:score=0.5."
         )
     number = _weight(weight, spec) if equals else 1.0
-    module = _file(Path(place).expanduser()) if place.endswith(".py") else _module(place)
+    module = module_of(place)
     function = _function(module, name, place)
     own = getattr(function, "__name__", name)
     return Reward(own if own.isidentifier() else name, function, number)
@@ -122,71 +113,8 @@ def _weight(text: str, spec: str) -> float:
     except ValueError:
         weight = math.nan
     if not math.isfinite(weight):
-        raise RewardSpecError(f"{spec!r}: the weight {text!r} is no number. Write it as in score=0.5.")
+        raise UserCodeError(f"{spec!r}: the weight {text!r} is no number. Write it as in score=0.5.")
     return weight
-
-
-def _file(path: Path) -> ModuleType:
-    path = path.resolve()
-    if not os.path.isfile(path):
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise RewardSpecError(f"there is no reward file {path}.{hint}")
-    # Two files may both be called reward.py, and neither may hide a module of that name.
-    name = f"_groupwise_reward_{hashlib.blake2b(str(path).encode(), digest_size=8).hexdigest()}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None, path
-    assert spec.loader is not None, path
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look the module up there
-    _importable(path.parent)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise _raised(str(path), error) from error
-    return module
-
-
-def _module(name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise RewardSpecError(f"{name!r} is neither a .py file nor a module: write my_reward.py:score.")
-    _importable(Path.cwd())
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing is not None and f"{name}.".startswith(f"{missing}."):
-            raise RewardSpecError(
-                f"there is no module {missing!r}, here or installed. For a file write {name}.py:score."
-            ) from error
-        raise _raised(name, error) from error
-
-
-def _importable(folder: Path) -> None:
-    """Last on the path: a user's random.py must not take the place of Python's."""
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-
-
-def _raised(place: str, error: BaseException) -> RewardSpecError:
-    return RewardSpecError(
-        f"{place} raised when it was imported, {_line(error)}: {type(error).__name__}: {error}. "
-        "A reward's file must import without errors: try python on it."
-    )
-
-
-def _line(error: BaseException) -> str:
-    """The first line outside the import machinery that the error came through: the user's own."""
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}"
-    machinery = (__file__, importlib.__file__)
-    for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename not in machinery and not frame.filename.startswith("<frozen importlib"):
-            return f"{frame.filename}, line {frame.lineno}"
-    return "at no known line"
 
 
 def _function(module: ModuleType, name: str, place: str) -> Callable[..., object]:
@@ -194,10 +122,10 @@ def _function(module: ModuleType, name: str, place: str) -> Callable[..., object
         public = {n: v for n, v in vars(module).items() if inspect.isfunction(v) and not n.startswith("_")}
         own = [n for n, v in public.items() if v.__module__ == module.__name__]
         there = f"It has: {', '.join(own)}." if own else "It has no functions."
-        raise RewardSpecError(f"{place} has no function {name!r}. {there}")
+        raise UserCodeError(f"{place} has no function {name!r}. {there}")
     function = getattr(module, name)
     if inspect.isclass(function) or not callable(function):
-        raise RewardSpecError(
+        raise UserCodeError(
             f"{name!r} in {place} is a {type(function).__name__}, not a function: "
             f"def {name}(completions, **columns) -> list[float]."
         )
