@@ -244,7 +244,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "report": report_command,
 }
 
-EXPECTED = (ValueError, RewardError, SaveError, NonFiniteError)
+EXPECTED = (ValueError, RewardError, SaveError, NonFiniteError, FloatingPointError)
 """What a user can put right: told in a sentence, without a traceback."""
 
 

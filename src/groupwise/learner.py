@@ -59,7 +59,8 @@ class Masters:
         self.weights: dict[str, Tensor] = dict(self._compute)
         if dtype != torch.float32:
             self.weights = {n: p.detach().float().clone() for n, p in self._compute.items()}
-            module.to(dtype)
+            for parameter in module.parameters():  # not the buffers: rotary frequencies stay exact
+                parameter.data = parameter.data.to(dtype)
 
     def collect(self) -> None:
         """Add the compute copy's gradients to the masters', in float32."""

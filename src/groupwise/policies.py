@@ -180,11 +180,16 @@ class _Packer:
         self._trees: list[tuple[int, list[int]]] = []
         self._at: list[np.ndarray] = []
         self._group: int | None = None
+        self._prompt = np.empty(0)
         self._length = self._root = 0
 
     def add(self, group: int, prompt: np.ndarray, answer: np.ndarray, before: np.ndarray) -> None:
+        if group == self._group and not np.array_equal(prompt, self._prompt):
+            raise ValueError(
+                "siblings answer one prompt: two trajectories of a group have read different ones"
+            )
         if group != self._group:
-            self._group, self._root = group, self._length
+            self._group, self._prompt, self._root = group, prompt, self._length
             self._trees.append((len(prompt), []))
             self._append(prompt)
         start = self._length

@@ -53,7 +53,7 @@ def begin(folder: Path, settings: Settings) -> None:
         "groupwise": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "task": settings.task,
-        "model": None if settings.task.startswith("gym:") else settings.model,
+        "model": "a small network" if settings.task.startswith("gym:") else settings.model,
         "recipe": settings.recipe,
         "seed": settings.seed,
         "commit": _commit(),

@@ -25,7 +25,7 @@ from groupwise.engine.sampling import Sampling
 from groupwise.groups import Grouping, plan
 from groupwise.learner import Learner, Optimization
 from groupwise.packing import BudgetError, pack
-from groupwise.policies import LanguagePolicy
+from groupwise.policies import LanguagePolicy, Reference
 from groupwise.recipes import DAPO, GRPO, GSPO, Recipe
 from groupwise.rollouts import TextSampler
 from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason, Trajectory, Turn
@@ -305,7 +305,7 @@ def test_the_budget_never_changes_the_gradient(name: str, recipe: Recipe) -> Non
     assert pieces[-1] == 1
     for metrics, gradient in found[:-1]:
         assert metrics == pytest.approx(found[-1][0], abs=1e-5)
-        close(gradient, found[-1][1], 2e-6)
+        close(gradient, found[-1][1], 5e-6)
 
 
 def test_a_trajectory_beyond_the_budget_is_refused_with_the_numbers() -> None:

@@ -152,12 +152,13 @@ class _Block:
             for name in ("start", "length", "prompt_start", "prompt")
         )
         before = torch.arange(prefix)[None]
-        queries = start + own.clamp(max=length - 1)
+        at = own.clamp(max=length - 1)  # padding repeats the last query: it too sees keys, lest 0/0
+        queries = start + at
         keys = torch.cat([root + torch.minimum(before, (prompt - 1).clamp(min=0)), queries], 1)
         position = torch.cat([before.expand(len(spans), -1), prompt + own], 1)
         real = torch.cat([before < prompt, own < length], 1)
         self._queries, self._keys = queries.to(device), keys.to(device)
-        self._distance = ((prompt + own)[:, :, None] - position[:, None, :]).to(device)
+        self._distance = ((prompt + at)[:, :, None] - position[:, None, :]).to(device)
         self._seen = real[:, None, :].to(device) & (self._distance >= 0)
         self._masks: dict[int | None, Tensor] = {}
 
@@ -168,7 +169,7 @@ class _Block:
         return _attention_of(rows, keys, values, self._mask(flavour.window), flavour).transpose(1, 2)
 
     def _mask(self, window: int | None) -> Tensor:
-        """[B, 1, Q, S] True where seen. A padding query sees something, lest its softmax be 0/0."""
+        """[B, 1, Q, S] True where seen."""
         if window not in self._masks:
             seen = self._seen if window is None else self._seen & (self._distance < window)
             self._masks[window] = seen[:, None]

@@ -102,7 +102,8 @@ class Decode:
         self._cache, self._n = cache, len(rows)
         self._length = max(row.length for row in rows) + 1
         cache.reserve(self._length)
-        seats, taken = [], [0] * cache.slots
+        self._slots = max(row.slot for row in rows) + 1
+        seats, taken = [], [0] * self._slots
         for row in rows:
             seats.append(taken[row.slot])
             taken[row.slot] += 1
@@ -118,7 +119,7 @@ class Decode:
         own_k, own_v = self._cache.own(layer, k)
         own_k[self._row, :, self._own], own_v[self._row, :, self._own] = k, v
         own_k, own_v = (x[: self._n, :, : self._length] for x in (own_k, own_v))
-        prompt_k, prompt_v = self._cache.prompts(layer, k)
+        prompt_k, prompt_v = (x[: self._slots] for x in self._cache.prompts(layer, k))
         heads, size = k.shape[1], k.shape[2]
         query = q.unflatten(1, (heads, -1))  # [A, K, r, d]
         over_prompt = self._from_grid(self._to_grid(query) @ prompt_k.transpose(-1, -2), query)
@@ -134,9 +135,9 @@ class Decode:
     def _to_grid(self, x: Tensor) -> Tensor:
         """[A, K, r, n] -> [slots, K, W r, n]; seats that nobody sits in are zero."""
         _, heads, ratio, n = x.shape
-        grid = x.new_zeros((self._cache.slots * self._width, heads, ratio, n))
+        grid = x.new_zeros((self._slots * self._width, heads, ratio, n))
         grid[self._grid] = x
-        return grid.unflatten(0, (self._cache.slots, -1)).transpose(1, 2).flatten(2, 3)
+        return grid.unflatten(0, (self._slots, -1)).transpose(1, 2).flatten(2, 3)
 
     def _from_grid(self, x: Tensor, query: Tensor) -> Tensor:
         """[slots, K, W r, n] -> [A, K, r, n]."""

@@ -25,7 +25,7 @@ class Sampling:
     """Answers written at the same time."""
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1 or self.max_rows < 1 or self.temperature < 0:
+        if self.max_new_tokens < 1 or self.max_rows < 1 or not self.temperature >= 0:
             raise ValueError(f"{self}: max_new_tokens and max_rows are at least 1, temperature at least 0")
         if not all(self.stop):
             raise ValueError("an empty stop string would end every answer at once")
@@ -36,12 +36,19 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor,
 
     temperature 0 is the argmax, with its log-probability at temperature 1. The inverse CDF runs over
     sums of chunks and then inside one chunk: two short scans for a row and one pass over the vocabulary.
+
+    Raises:
+        FloatingPointError: a logit is not finite.
     """
     if temperature not in (0.0, 1.0):
         logits = logits / temperature
     peak = logits.amax(-1, keepdim=True)
     mass = (logits - peak).exp_()
     total = mass.sum(-1)
+    if not bool(total.isfinite().all()):
+        raise FloatingPointError(
+            "the model's logits are not finite: its weights are damaged or have diverged"
+        )
     token = logits.argmax(-1) if temperature == 0 else _inverse_cdf(mass, uniform)
     chosen = logits.gather(-1, token[:, None])[:, 0]
     return token, chosen - peak[:, 0] - total.log()

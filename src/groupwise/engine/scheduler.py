@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 from groupwise.engine.cache import RowState
 from groupwise.trajectory import StopReason
+
+SPARE = 4
+"""Prompts in memory for each group that fits into the rows; with 1, stragglers leave a third of them idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,10 @@ class Scheduler:
     def __init__(self, requests: Sequence[Request], max_rows: int) -> None:
         parts = [part for i, r in enumerate(requests) for part in _parts(i, r, max_rows)]
         self._waiting = deque(parts)
-        self.capacity = min(max_rows, sum(count for _, _, count, _ in parts))
-        self.slots = min(len(parts), self.capacity)
+        counts = [count for _, _, count, _ in parts] or [1]
+        self.capacity = min(max_rows, sum(counts))
+        # a group's last answers hold its slot while the next group begins: more slots than groups at work
+        self.slots = min(len(parts), self.capacity, SPARE * (self.capacity // min(counts)))
         self._free = list(range(self.slots))
         self.rows: list[Row] = []
 
@@ -71,7 +77,7 @@ class Scheduler:
         new: list[Row] = []
         while self._waiting and self._free and self._waiting[0][2] <= room:
             request, first, count, prompt = self._waiting.popleft()
-            slot = self._free.pop()
+            slot = heappop(self._free)  # the lowest: decoding reads slots up to the highest in use
             new += [Row(request, first + i, slot, prompt) for i in range(count)]
             room -= count
         self.rows += new
@@ -92,7 +98,8 @@ class Scheduler:
             self.rows[target] = self.rows[source]
         del self.rows[kept:]
         used = {row.slot for row in self.rows}
-        self._free += sorted({row.slot for row in finished} - used, reverse=True)
+        for slot in {row.slot for row in finished} - used:
+            heappush(self._free, slot)
         return finished, movers, holes
 
     @property
