@@ -14,14 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from groupwise.engine.attention import Packed, Tree
 from groupwise.engine.model import CausalLM, positions_of
 from groupwise.trajectory import Trajectory
-
-LOGIT_ROWS = 1024
-"""Decisions whose logits exist at the same time: [1024, V] and never [B, T, V]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,24 +111,7 @@ class LanguagePolicy:
     def score(self, inputs: PackedTokens, entropy_gradient: bool = False) -> Scores:
         attend = Packed(inputs.trees, self.model.device)
         hidden = self.model.hidden(inputs.tokens, inputs.positions, attend).index_select(0, inputs.at)
-        pieces = [
-            checkpoint(
-                self._score_rows, h, d, entropy_gradient, use_reentrant=False, preserve_rng_state=False
-            )
-            for h, d in zip(hidden.split(LOGIT_ROWS), inputs.decisions.split(LOGIT_ROWS), strict=True)
-        ]
-        logp, entropy = (torch.cat(x) for x in zip(*pieces, strict=True))
-        return Scores(logp, entropy)
-
-    def _score_rows(self, hidden: Tensor, decisions: Tensor, entropy_gradient: bool) -> tuple[Tensor, Tensor]:
-        logits = self.model.logits(hidden)
-        if self.temperature != 1.0:
-            logits = logits / self.temperature
-        normaliser = logits.logsumexp(-1)
-        logp = logits.gather(-1, decisions[:, None])[:, 0] - normaliser
-        with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
-            entropy = normaliser - ((logits - normaliser[:, None]).exp() * logits).sum(-1)
-        return logp, entropy
+        return Scores(*self.model.score(hidden, inputs.decisions, self.temperature, entropy_gradient))
 
     def frozen(self) -> Reference:
         if hasattr(self.module, "disable_adapter"):

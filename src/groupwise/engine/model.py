@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from groupwise.engine import attention
 from groupwise.engine.attention import Attend, Packed, Tree
+from groupwise.engine.scoring import LogitShape, score
 
 TOLERANCE = 2e-2
 """Nats by which our log-probs of the probe may differ from its own; a wrong mask is off by 0.1 or more."""
@@ -38,7 +39,7 @@ class CausalLM:
         _refuse(self.name, inner, self.config)
         self._body = inner.base_model
         self._head = inner.get_output_embeddings()
-        self._shape_logits = _logit_shape(self.config)
+        self._shape = _logit_shape(self.config)
         model.eval()  # dropout would make a log-prob other than the one sampled
         own = _plain_logp(model)
         inner.set_attn_implementation(attention.NAME)
@@ -73,7 +74,13 @@ class CausalLM:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden [n, width] -> logits [n, V] float32."""
-        return self._shape_logits(self._head(hidden).float())
+        return self._shape(self._head(hidden).float())
+
+    def score(
+        self, hidden: Tensor, decisions: Tensor, temperature: float, entropy_gradient: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """hidden [n, width], decisions [n] -> log-probs [n], entropies [n] float32, with gradient."""
+        return score(hidden, self._head, decisions, temperature, self._shape, entropy_gradient)
 
     def _check(self, own: Tensor) -> None:
         tokens, positions = _probe(self.config, self.device)
@@ -146,17 +153,10 @@ def _refuse(name: str, model: Any, config: Any) -> None:
         )
 
 
-def _logit_shape(config: Any) -> Callable[[Tensor], Tensor]:
-    """What some families do to logits after the head."""
-    cap = getattr(config, "final_logit_softcapping", None)
+def _logit_shape(config: Any) -> LogitShape:
     scale = getattr(config, "logit_scale", None) or 1.0
     scale = scale / (getattr(config, "logits_scaling", None) or 1.0)
-
-    def shape(logits: Tensor) -> Tensor:
-        logits = logits if scale == 1.0 else logits * scale
-        return logits if cap is None else cap * torch.tanh(logits / cap)
-
-    return shape
+    return LogitShape(scale, getattr(config, "final_logit_softcapping", None))
 
 
 def _probe(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
