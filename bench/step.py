@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from groupwise import DAPO, Group, PolicyTag, Prompt, Trajectory, Turn, advantages, packing
+from groupwise.allocator import keep_freed_memory
 from groupwise.engine.generate import generate
 from groupwise.engine.sampling import Sampling
 from groupwise.engine.scheduler import Request
@@ -42,6 +43,7 @@ PROMPTS, GROUP, ANSWER = 4, 8, 64
 
 def measure(workload: str, steps: int, model: str) -> dict[str, Any]:
     """Run one workload in this process."""
+    keep_freed_memory()
     device, dtype = best_device(), best_dtype(best_device())
     loaded = load(model, device, dtype)
     policy = LanguagePolicy(loaded.model)

@@ -12,7 +12,7 @@ import pytest
 import groupwise
 
 LEVELS = (
-    ("trajectory", "randomness", "precision", "user_code"),
+    ("trajectory", "randomness", "precision", "allocator", "user_code"),
     ("advantages", "losses"),
     ("recipes",),
     ("policies", "vision", "engine", "models"),

@@ -27,6 +27,7 @@ from torch import Tensor
 from groupwise.learner import Learner
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+CONTENTS = {"weights.safetensors", "optimizer.safetensors", "state.json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class State:
         self, step: int, seconds: float, tokens: int, scores: Mapping[str, float], measure: str
     ) -> State:
         """The state one step on; `scores` (empty if none were taken) are its best if their measure is."""
-        better = bool(scores) and scores[measure] > self.best.get(measure, float("-inf"))
+        better = measure in scores and scores[measure] > self.best.get(measure, float("-inf"))
         return replace(
             self,
             step=step,
@@ -78,9 +79,9 @@ class Checkpoints:
         Raises:
             SaveError: naming the folder and what is intact.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         target, work = self._folder / str(state.step), self._folder / f".writing-{state.step}"
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             _write(work, learner, state)
@@ -88,10 +89,10 @@ class Checkpoints:
                 shutil.rmtree(target)
             work.rename(target)
             _sync(self._folder)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in its own
             shutil.rmtree(work, ignore_errors=True)
             raise SaveError(self._excuse(state.step, error)) from error
-        self._prune(int(state.best.get("step", -1)))
+        self._prune(state.step, int(state.best.get("step", -1)))
         return target
 
     def resume(self, learner: Learner) -> State | None:
@@ -109,17 +110,20 @@ class Checkpoints:
             return []
         return sorted(int(p.name) for p in self._folder.iterdir() if p.name.isdigit())
 
-    def _prune(self, best: int) -> None:
-        for step in self.steps()[: -self._keep]:
-            if step != best:
+    def _prune(self, newest: int, best: int) -> None:
+        """Later ones are damaged: had they been whole, the run would have gone on from them."""
+        kept = [step for step in self.steps() if step <= newest][-self._keep :]
+        for step in self.steps():
+            if step not in kept and step != best:
                 shutil.rmtree(self._folder / str(step))
 
-    def _excuse(self, step: int, error: OSError) -> str:
-        free = shutil.disk_usage(self._folder).free / 2**30
+    def _excuse(self, step: int, error: Exception) -> str:
+        free = shutil.disk_usage(self._folder.parent).free / 2**30
+        reason = getattr(error, "strerror", None) or error
         left = self.steps()
         intact = f"the one of step {left[-1]} is intact" if left else "there is none yet"
         return (
-            f"could not save the checkpoint of step {step} in {self._folder}: {error.strerror or error} "
+            f"could not save the checkpoint of step {step} in {self._folder}: {reason} "
             f"({free:.1f} GiB free). Of earlier checkpoints, {intact}. Make room, then resume the run."
         )
 
@@ -194,6 +198,8 @@ def _moments(learner: Learner) -> Iterator[tuple[str, Tensor]]:
 def _verify(folder: Path) -> None:
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
+        if manifest.keys() != CONTENTS:
+            raise DamagedError(f"the checkpoint {folder} is damaged: its manifest is not what was written.")
         for name, facts in manifest.items():
             path = folder / name
             if path.stat().st_size != facts["bytes"] or _digest(path) != facts["blake2b"]:

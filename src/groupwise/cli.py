@@ -14,13 +14,15 @@ from typing import Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 from tyro.conf import Positional, UseAppendAction
 
 from groupwise import __version__, report, runs, tables
+from groupwise.allocator import keep_freed_memory
 from groupwise.chat import Talk
-from groupwise.checkpoints import SaveError, State
+from groupwise.checkpoints import DamagedError, SaveError, State
 from groupwise.config import Built, build
 from groupwise.learner import NonFiniteError
 from groupwise.rewards.scoring import RewardError
@@ -78,6 +80,8 @@ def train(args: Sequence[str]) -> int:
     built = build(settings, folder, console, stop)
     if not resumed:
         runs.begin(folder, settings)
+    elif settings.steps is not None:
+        runs.extend(folder, settings.steps)
     _announce(built, completed(settings), folder)
     with stop.listening():
         try:
@@ -169,6 +173,8 @@ class Eval:
 
 def evaluate_command(args: Sequence[str]) -> int:
     options = tyro.cli(Eval, args=list(args), prog="groupwise eval")
+    if options.examples < 1:
+        raise ConfigError(f"--examples {options.examples}: at least 1")
     with console.status("loading"):
         built = runs.opened(options.model, options.task, options.reward)
     run = built.run
@@ -244,12 +250,21 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "report": report_command,
 }
 
-EXPECTED = (ValueError, RewardError, SaveError, NonFiniteError, FloatingPointError)
+EXPECTED = (
+    ValueError,
+    RewardError,
+    SaveError,
+    DamagedError,
+    NonFiniteError,
+    FloatingPointError,
+    FileNotFoundError,
+)
 """What a user can put right: told in a sentence, without a traceback."""
 
 
 def main() -> None:
     """The entry point of the `groupwise` command."""
+    keep_freed_memory()
     args = sys.argv[1:]
     if not args or args[0] in ("-h", "--help"):
         console.print(HELP, highlight=False)
@@ -260,9 +275,11 @@ def main() -> None:
     if args[0] not in COMMANDS:
         console.print(f"[red]unknown command {args[0]!r}[/]; there are {', '.join(COMMANDS)}")
         sys.exit(2)
-    warnings.showwarning = lambda message, *_, **__: console.print(f"[yellow]{message}[/]")
+    warnings.showwarning = lambda message, *_, **__: console.print(f"[yellow]{escape(str(message))}[/]")
     try:
         sys.exit(COMMANDS[args[0]](args[1:]))
     except EXPECTED as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, markup=True)
+        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

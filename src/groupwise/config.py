@@ -61,7 +61,13 @@ class Built:
     """None in worlds without language."""
 
 
-def build(settings: Settings, folder: Path, console: Console, stopping: Callable[[], bool]) -> Built:
+def build(
+    settings: Settings,
+    folder: Path,
+    console: Console,
+    stopping: Callable[[], bool],
+    check_prompts: bool = True,
+) -> Built:
     """Everything a run needs, checked before any long work: cheap checks first, the model last.
 
     Raises:
@@ -71,7 +77,7 @@ def build(settings: Settings, folder: Path, console: Console, stopping: Callable
     recipe = recipe_of(s)
     grouping, schedule, optimization = _grouping(s), _schedule(s), _optimization(s)
     _check_numbers(s)
-    world = _gym(s) if s.task.startswith("gym:") else _language(s, folder, console)
+    world = _gym(s) if s.task.startswith("gym:") else _language(s, folder, console, check_prompts)
     learner = Learner(world.policy, optimization, world.dtype)
     journal = RunJournal(folder, schedule.steps, world.task.measure, console, _writers(s, folder))
     run = Run(
@@ -103,15 +109,16 @@ def _check_numbers(s: Settings) -> None:
     _sampling(s, task_tokens=1)
 
 
-def _language(s: Settings, folder: Path, console: Console) -> World:
+def _language(s: Settings, folder: Path, console: Console, check_prompts: bool) -> World:
     rewards = tuple(load_reward(spec) for spec in s.reward)
     task = load_task(s.task, rewards, s.held_out_file, s.seed, _known(s.held_out))
     device, dtype = device_of(s), dtype_of(s)
-    lora = Lora(s.lora_rank, s.lora_alpha) if s.lora_rank else None
+    lora = Lora(s.lora_rank, s.lora_alpha, s.seed) if s.lora_rank else None
     loaded = load(s.model, device, dtype, lora, lambda text: console.print(f"[dim]{text} ...[/]"))
     policy = LanguagePolicy(loaded.model, s.temperature)
     sampler = TextSampler(policy, loaded.tokenizer, _sampling(s, task.max_new_tokens), s.seed)
-    _check_prompts(task, sampler, _known(s.tokens_per_microbatch))
+    if check_prompts:
+        _check_prompts(task, sampler, _known(s.tokens_per_microbatch))
 
     def scored(cohort: Sequence[Group], state: TrainerState) -> Scored:
         return score(cohort, task.rewards, state, failures=folder / "failed_reward.jsonl")

@@ -20,7 +20,7 @@ FILES = ("metrics.jsonl", "samples.jsonl", "evaluations.jsonl")
 COLUMNS = (
     # heading, width, name of the number, format; see FIRST_TO_GO for narrow screens
     ("step", 5, "step", "{:.0f}"),
-    ("reward", 8, "reward", "{:.3f}"),
+    ("reward", 9, "reward", "{:.3f}"),
     ("± group", 8, "reward_std", "{:.3f}"),
     ("no signal", 10, "frac_reward_zero_std", "{:.0%}"),
     ("held-out", 9, "held-out", "{:.3f}"),
@@ -29,7 +29,7 @@ COLUMNS = (
     ("entropy", 8, "entropy", "{:.3f}"),
     ("kl", 7, "kl", "{:.3f}"),
     ("clipped", 8, "clip_ratio/region_mean", "{:.1%}"),
-    ("grad", 7, "grad_norm", "{:.2g}"),
+    ("grad", 8, "grad_norm", "{:.2g}"),
     ("tok/s", 7, "tokens_per_second", "{:.0f}"),
     ("seconds", 8, "step_time", "{:.1f}"),
 )
@@ -61,19 +61,22 @@ class RunJournal:
             console=console,
             transient=True,
         )
+        self._files: list[JsonLines] = []
         self._lines = 0
 
     def start(self, state: State) -> None:
+        started = state.step > 0 or state.before
         for name in FILES:
-            rewind(self._folder / name, state.step)
-        self._metrics, self._samples, self._evaluations = (JsonLines(self._folder / n) for n in FILES)
+            rewind(self._folder / name, state.step if started else -1)
+        self._files = [JsonLines(self._folder / name) for name in FILES]
+        self._metrics, self._samples, self._evaluations = self._files
         self._all = self._bar.add_task("steps", total=self._steps, completed=state.step, note="")
         self._now = self._bar.add_task("starting", total=None, note="")
         self._bar.start()
 
     def close(self) -> None:
         self._bar.stop()
-        for writer in self._writers:
+        for writer in (*self._files, *self._writers):
             writer.close()
 
     def phase(self, name: str) -> Report:

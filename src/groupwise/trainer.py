@@ -131,7 +131,7 @@ def _start(run: Run) -> State:
     state = run.checkpoints.resume(run.learner) or State()
     run.sampler.load(state.step)
     run.journal.start(state)
-    return state if state.before else replace(state, before=_evaluate(run, 0))
+    return state if state.step or state.before else replace(state, before=_evaluate(run, 0))
 
 
 def evaluate(

@@ -36,7 +36,7 @@ def make(name: str) -> gymnasium.Env[Any, Any]:
     """
     try:
         env = gymnasium.make(name)
-    except gymnasium.error.Error as error:
+    except (gymnasium.error.Error, ImportError) as error:
         raise UnplayableError(f"gymnasium has no environment {name!r}: {error}") from error
     if not isinstance(env.action_space, Discrete) or env.action_space.start != 0:
         raise UnplayableError(f"{name} has actions {env.action_space}; Discrete actions from 0 are played")

@@ -1,0 +1,224 @@
+"""The loop: what it asks for, in which order, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from groupwise.checkpoints import State
+from groupwise.config import build
+from groupwise.journal import RunJournal
+from groupwise.rewards.scoring import Reward, Scored, TrainerState, score
+from groupwise.settings import Settings
+from groupwise.tasks.task import Task
+from groupwise.trainer import Run, Schedule, evaluate
+from groupwise.trainer import train as train_run
+from groupwise.trajectory import Group, PolicyTag, StopReason, Trajectory, Turn
+
+pytest.importorskip("gymnasium")
+
+
+# ---------------------------------------------------------------------------- when
+
+
+def test_a_schedule_evaluates_and_saves_when_it_says() -> None:
+    """Always after the last step; every so many steps; evaluate_every 0 only at the end."""
+    often = Schedule(steps=7, prompts=1, evaluate_every=3, save_every=2)
+    assert [step for step in range(1, 8) if often.evaluates(step)] == [3, 6, 7]
+    assert [step for step in range(1, 8) if often.saves(step)] == [2, 4, 6, 7]
+    rarely = Schedule(steps=7, prompts=1)
+    assert [step for step in range(1, 8) if rarely.evaluates(step)] == [7]
+    assert [step for step in range(1, 8) if rarely.saves(step)] == [7]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"prompts": 0}, {"save_every": 0}, {"held_out": 0}, {"evaluate_every": -1}]
+)
+def test_a_schedule_that_cannot_be_is_refused_by_name(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=rf"{next(iter(wrong))}={next(iter(wrong.values()))}"):
+        Schedule(**{"steps": 1, "prompts": 1, **wrong})
+
+
+# ---------------------------------------------------------------------------- evaluate
+
+
+class Echo:
+    """A sampler that answers with the prompt, and remembers how it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, bool]] = []
+
+    def collect(self, orders: Sequence[Any], greedy: bool = False, progress: Any = None) -> list[Group]:
+        self.asked += [(order.count, greedy) for order in orders]
+        turn = Turn(np.arange(1), np.arange(2), np.zeros(2, dtype=np.float32))
+        return [
+            Group(o.prompt, (Trajectory((turn,), PolicyTag(), StopReason.FINISHED, o.prompt.content),))
+            for o in orders
+        ]
+
+
+def right(completions: list[str], answer: list[str], **_: Any) -> list[float]:
+    return [float(c == a) for c, a in zip(completions, answer, strict=True)]
+
+
+def length(completions: list[str], **_: Any) -> list[float | None]:
+    return [len(c) if len(c) > 1 else None for c in completions]
+
+
+ROWS = [{"prompt": p, "answer": a} for p, a in (("a", "a"), ("bb", "x"), ("cccc", "cccc"), ("d", "y"))]
+
+
+def test_evaluate_gives_means_over_greedy_answers() -> None:
+    """A part's mean is over the answers that it applies to; `reward` is the weighted whole."""
+    task = Task("t", ROWS, ROWS, (Reward("right", right), Reward("length", length, 0.5)))
+    echo = Echo()
+    got = evaluate(echo, lambda cohort, state: score(cohort, task.rewards, state), task, 10)
+    assert got.scores == {"right": 0.5, "length": 3.0, "reward": (1 + 1 + 3 + 0) / 4}
+    assert echo.asked == [(1, True)] * 4
+    assert [a["text"] for a in got.answers] == ["a", "bb", "cccc", "d"]
+    few = evaluate(echo, lambda cohort, state: score(cohort, task.rewards, state), task, 1)
+    assert (few.scores["right"], len(few.answers)) == (1.0, 1)
+
+
+def test_a_part_that_applies_to_nothing_has_no_score() -> None:
+    task = Task("t", ROWS, [ROWS[0]], (Reward("length", length),))
+    got = evaluate(Echo(), lambda cohort, state: score(cohort, task.rewards, state), task, 4)
+    assert got.scores == {}
+
+
+# ---------------------------------------------------------------------------- train
+
+
+def cart(folder: Path, **settings: Any) -> Run:
+    small = {"steps": 3, "prompts": 2, "group_size": 3, "held_out": 2, "epochs": 1, "evaluate_every": 2}
+    chosen = Settings(task="gym:CartPole-v1", device="cpu", **{**small, **settings})
+    folder.mkdir(exist_ok=True)
+    return build(chosen, folder, Console(file=io.StringIO()), lambda: False).run
+
+
+def train(run: Run) -> State:
+    """Train, and close what the run is written down in."""
+    with contextlib.closing(run.journal) if isinstance(run.journal, RunJournal) else contextlib.nullcontext():
+        return train_run(run)
+
+
+class Notes:
+    """A journal that keeps everything."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def start(self, state: Any) -> None:
+        self.calls.append(("start", state.step))
+
+    def phase(self, name: str) -> Any:
+        return lambda done, total: None
+
+    def samples(self, step: int, cohort: Any) -> None:
+        self.calls.append(("samples", step, cohort))
+
+    def evaluation(self, step: int, evaluation: Any) -> None:
+        self.calls.append(("evaluation", step, evaluation))
+
+    def step(self, step: int, numbers: Any) -> None:
+        self.calls.append(("step", step, numbers))
+
+
+def test_the_order_of_a_run(tmp_path: Path) -> None:
+    """Scores before training, then each step's samples, scores where due, and numbers."""
+    notes = Notes()
+    train(replace(cart(tmp_path), journal=notes))
+    assert [call[:2] for call in notes.calls] == [
+        ("start", 0), ("evaluation", 0),
+        ("samples", 1), ("step", 1),
+        ("samples", 2), ("evaluation", 2), ("step", 2),
+        ("samples", 3), ("evaluation", 3), ("step", 3),
+    ]  # fmt: skip
+    cohorts = [call[2] for call in notes.calls if call[0] == "samples"]
+    assert [[g.prompt.ordinal for g in cohort] for cohort in cohorts] == [[0, 1], [2, 3], [4, 5]]
+    for step, cohort in enumerate(cohorts, start=1):
+        members = [t for g in cohort for t in g.trajectories]
+        assert {t.policy.version for t in members} == {step - 1}
+        assert all(t.advantage is not None and len(t.advantage) == t.n_decisions for t in members)
+    evaluations = {call[1]: call[2].scores for call in notes.calls if call[0] == "evaluation"}
+    numbers = {call[1]: call[2] for call in notes.calls if call[0] == "step"}
+    assert numbers[2]["eval/return"] == evaluations[2]["return"]
+    assert "eval/return" not in numbers[1]
+    lengths = [sum(t.n_decisions for g in cohort for t in g.trajectories) for cohort in cohorts]
+    assert [numbers[step]["num_tokens"] for step in (1, 2, 3)] == list(np.cumsum(lengths))
+
+
+def test_the_state_sums_up_the_run(tmp_path: Path) -> None:
+    state = train(cart(tmp_path))
+    steps = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()][1:]
+    assert state.step == 3
+    assert state.num_tokens == steps[-1]["num_tokens"]
+    assert state.train_seconds == pytest.approx(sum(row["step_time"] for row in steps))
+    evaluated = {row["step"]: row["eval/return"] for row in steps if "eval/return" in row}
+    assert state.best["reward"] == max(evaluated.values())
+    assert evaluated[int(state.best["step"])] == state.best["reward"]
+
+
+def test_rewards_know_where_the_run_is(tmp_path: Path) -> None:
+    """global_step counts from 1 and is 0 in evaluations; epoch is the share of the data drawn so far."""
+    run, seen = cart(tmp_path), list[TrainerState]()
+
+    def watching(cohort: Sequence[Group], state: TrainerState) -> Scored:
+        seen.append(state)
+        return run.score(cohort, state)
+
+    train(replace(run, score=watching, task=replace(run.task, train=[run.task.train[i] for i in range(4)])))
+    assert [s.global_step for s in seen] == [0, 1, 2, 0, 3, 0]
+    assert [s.epoch for s in seen if s.global_step] == [0.5, 1.0, 1.5]
+    assert {s.max_steps for s in seen if s.global_step} == {3}
+
+
+def test_asked_to_stop_it_saves_and_ends_after_the_step(tmp_path: Path) -> None:
+    asked: list[int] = []
+    run = replace(cart(tmp_path, steps=50), stopping=lambda: bool(asked))
+    load = run.sampler.load
+    run.sampler.load = lambda version: (load(version), asked.append(1) if version == 2 else None)  # type: ignore[method-assign]
+    assert train(run).step == 2
+    assert run.checkpoints.steps() == [2]
+
+
+def weights_of(run: Run) -> torch.Tensor:
+    return torch.cat([w.detach().flatten().clone() for w in run.learner.masters.weights.values()])
+
+
+def test_micro_batches_do_not_change_what_is_learnt(tmp_path: Path) -> None:
+    """A budget that cuts each step into pieces gives the weights of one pass, but for rounding."""
+    whole = cart(tmp_path / "whole")
+    cut = cart(tmp_path / "cut", tokens_per_microbatch=120)
+    before = weights_of(whole)
+    assert torch.equal(before, weights_of(cut))
+    train(whole), train(cut)
+    moved = (weights_of(whole) - before).abs().max()
+    assert (weights_of(whole) - weights_of(cut)).abs().max() < 1e-2 * moved
+
+
+def test_equal_rewards_teach_nothing(tmp_path: Path) -> None:
+    """With one reward for all, weights do not change at all, moments are not even made."""
+    run = cart(tmp_path)
+    before = weights_of(run)
+
+    def constant(cohort: Sequence[Group], state: TrainerState) -> Scored:
+        same = [
+            replace(g, trajectories=tuple(replace(t, reward=0.7, parts={}) for t in g.trajectories))
+            for g in cohort
+        ]
+        return Scored(same)
+
+    train(replace(run, score=constant))
+    assert torch.equal(weights_of(run), before)
+    assert not run.learner.optimizer.state
