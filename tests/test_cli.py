@@ -136,7 +136,7 @@ def test_samples_hold_every_trajectory(finished: Path) -> None:
     where = [(s["step"], s["group"], s["sample"]) for s in samples]
     assert where == [(step, 2 * (step - 1) + g, i) for step in (1, 2) for g in (0, 1) for i in range(3)]
     for sample in samples:
-        assert sample["prompt"][-1]["content"].startswith("What is ")
+        assert sample["prompt"][-1]["content"].endswith(" = ")
         assert sample["columns"].keys() == {"answer"}
         assert sample["reward"] == pytest.approx(sample["parts"]["varied"] / 2)
         assert sample["policy"] == {"name": "current", "version": sample["step"] - 1}

@@ -318,3 +318,14 @@ def test_tied_weights_stay_tied_through_masters_and_a_step() -> None:
     learner.step(pack(cohort, DAPO, policy, HUGE), DAPO, 1)
     assert not torch.equal(module.lm_head.weight, before)
     assert module.lm_head.weight is module.model.embed_tokens.weight
+
+
+def test_the_rate_rises_then_falls_to_a_tenth_and_stays() -> None:
+    optimization = Optimization(learning_rate=1.0, warmup_steps=4, decay_steps=10)
+    rates = [optimization.rate(step) for step in (1, 2, 4, 5, 10, 11, 100)]
+    assert rates == pytest.approx([0.25 * 0.91, 0.5 * 0.82, 0.64, 0.55, 0.1, 0.1, 0.1])
+
+
+def test_without_decay_the_rate_stays() -> None:
+    optimization = Optimization(learning_rate=2.0, warmup_steps=0)
+    assert [optimization.rate(step) for step in (1, 50, 5000)] == [2.0, 2.0, 2.0]

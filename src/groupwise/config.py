@@ -187,6 +187,7 @@ def _optimization(s: Settings) -> Optimization:
     return Optimization(
         learning_rate=_known(s.learning_rate),
         warmup_steps=s.warmup_steps,
+        decay_steps=_known(s.decay_steps),
         epochs=_known(s.epochs),
         max_grad_norm=s.max_grad_norm,
         weight_decay=s.weight_decay,

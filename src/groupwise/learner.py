@@ -20,7 +20,9 @@ class Optimization:
 
     learning_rate: float = 1e-5
     warmup_steps: int = 5
-    """The learning rate rises linearly over these steps, then stays."""
+    """The learning rate rises linearly over these steps."""
+    decay_steps: int = 0
+    """It falls linearly to a tenth until this step, and stays there; 0: it does not fall."""
     epochs: int = 1
     """Optimizer steps taken on each batch."""
     max_grad_norm: float = 1.0
@@ -29,7 +31,15 @@ class Optimization:
     beta1: float = 0.9
     beta2: float = 0.99
 
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 1. It depends on no total: a run can be extended."""
+        rise = min(1.0, step / max(self.warmup_steps, 1))
+        fall = 1 - 0.9 * min(1.0, step / self.decay_steps) if self.decay_steps else 1.0
+        return self.learning_rate * rise * fall
+
     def __post_init__(self) -> None:
+        if self.decay_steps < 0:
+            raise ValueError(f"decay_steps {self.decay_steps}: 0 or more")
         if self.learning_rate <= 0 or self.epochs < 1 or self.max_grad_norm <= 0 or self.warmup_steps < 0:
             raise ValueError(f"{self}: learning_rate and max_grad_norm are above 0, epochs at least 1")
 
@@ -101,7 +111,7 @@ class Learner:
         Raises:
             NonFiniteError: before any weight changed in the epoch at fault.
         """
-        rate = self.optimization.learning_rate * min(1.0, step / max(self.optimization.warmup_steps, 1))
+        rate = self.optimization.rate(step)
         if batch is None:
             return Update({"learning_rate": rate})
         for group in self.optimizer.param_groups:

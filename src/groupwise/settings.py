@@ -60,6 +60,8 @@ class Settings:
     """Peak learning rate of AdamW."""
     warmup_steps: int = 5
     """Steps over which the learning rate rises."""
+    decay_steps: int | None = None
+    """Steps over which it then falls to a tenth; 0: it does not fall."""
     epochs: int | None = None
     """Optimizer steps on each batch."""
     max_grad_norm: float = 1.0
@@ -106,15 +108,16 @@ class TaskDefaults:
     prompts: int
     group_size: int
     learning_rate: float
+    decay_steps: int
     epochs: int
     max_new_tokens: int | None
     tokens_per_microbatch: int
     held_out: int
 
 
-ARITHMETIC = TaskDefaults("dapo", 40, 8, 8, 3e-5, 1, 12, 2048, 200)
-LANGUAGE = TaskDefaults("dapo", 200, 8, 8, 1e-5, 1, None, 2048, 200)
-GYM = TaskDefaults("dr_grpo", 15, 8, 8, 1e-2, 8, 1, 1 << 20, 20)
+ARITHMETIC = TaskDefaults("dapo", 55, 8, 16, 1.5e-5, 55, 1, None, 2048, 200)
+LANGUAGE = TaskDefaults("dapo", 200, 8, 8, 1e-5, 0, 1, None, 2048, 200)
+GYM = TaskDefaults("dr_grpo", 15, 8, 8, 1e-2, 0, 8, 1, 1 << 20, 20)
 
 
 def defaults_of(task: str) -> TaskDefaults:

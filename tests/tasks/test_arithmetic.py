@@ -25,7 +25,7 @@ FIRST_DRAWN = ["9498 + 8732", "1417 + 1131", "6299 + 3320"]
 
 
 def expression(row: dict) -> str:
-    return row["prompt"][-1]["content"].removesuffix(" =")
+    return row["prompt"][-1]["content"].removesuffix(" = ")
 
 
 def operands(row: dict) -> tuple[int, ...]:

@@ -56,6 +56,12 @@ class Options:
         return int(10**self.digits) - self.lowest
 
     @property
+    def largest(self) -> int:
+        """No result has more digits than this."""
+        operand = int(10**self.digits) - 1
+        return operand**self.terms if "*" in self.ops else operand * self.terms
+
+    @property
     def tuples(self) -> int:
         return int(self.span**self.terms)
 
@@ -75,15 +81,20 @@ def arithmetic(options: str = "") -> Task:
     train, held_out = _listed(chosen) if chosen.tuples <= LISTED else _drawn(chosen)
     name = f"arithmetic:{options}" if options else "arithmetic"
     return Task(
-        name, train, held_out, (Reward("correct", correct), Reward("digits", digits, 0.5)), max_new_tokens=16
+        name,
+        train,
+        held_out,
+        rewards=(Reward("correct", correct), Reward("digits", digits, 0.5), Reward("alone", alone, 0.2)),
+        max_new_tokens=len(str(chosen.largest)) + 1 + ("-" in chosen.ops),  # digits, an end, a sign
     )
 
 
 def messages(expression: str) -> list[dict[str, str]]:
-    """How a question is put to a chat model."""
+    """How a question is put to a chat model: the answer is begun for it, so that it goes on with digits."""
     return [
-        {"role": "system", "content": "Reply with one number."},
-        {"role": "user", "content": f"What is {expression}?"},
+        {"role": "system", "content": "Calculate."},
+        {"role": "user", "content": expression},
+        {"role": "assistant", "content": f"{expression} = "},
     ]
 
 
@@ -279,6 +290,15 @@ def correct(completions: Sequence[Completion], answer: Sequence[str], **_: Any) 
         float(_answered(text_of(completion)) == canonical(truth))
         for completion, truth in zip(completions, answer, strict=True)
     ]
+
+
+def alone(completions: Sequence[Completion], **_: Any) -> list[float]:
+    """1 where the completion is one number and nothing else: the policy has to end its answer itself.
+
+    >>> alone(["46", "46.", "= 46", "46 apples"])
+    [1.0, 0.0, 1.0, 0.0]
+    """
+    return [float(_ALONE.fullmatch(text_of(c).strip()) is not None) for c in completions]
 
 
 def digits(completions: Sequence[Completion], answer: Sequence[str], **_: Any) -> list[float]:
