@@ -85,7 +85,7 @@ class Settings:
     """Steps between held-out evaluations; 0: only before and after."""
     held_out: int | None = None
     """Held-out prompts in an evaluation."""
-    save_every: int = 25
+    save_every: int = 30
     """Steps between checkpoints."""
     keep: int = 2
     """Checkpoints kept, besides the best."""
@@ -115,7 +115,7 @@ class TaskDefaults:
     held_out: int
 
 
-ARITHMETIC = TaskDefaults("dapo", 55, 8, 16, 1.5e-5, 55, 1, None, 2048, 200)
+ARITHMETIC = TaskDefaults("dapo", 60, 8, 16, 1.5e-5, 60, 1, None, 2048, 200)
 LANGUAGE = TaskDefaults("dapo", 200, 8, 8, 1e-5, 0, 1, None, 2048, 200)
 GYM = TaskDefaults("dr_grpo", 15, 8, 8, 1e-2, 0, 8, 1, 1 << 20, 20)
 

@@ -29,7 +29,7 @@ class Schedule:
     """Prompts in a step."""
     evaluate_every: int = 0
     """Steps between held-out evaluations; 0 evaluates only before and after."""
-    save_every: int = 25
+    save_every: int = 30
     held_out: int = 200
     """Held-out prompts in an evaluation."""
 
