@@ -121,6 +121,7 @@ def main() -> None:
         results.append(json.loads(done.stdout.splitlines()[-1]))
         print(table_line(results[-1]), flush=True)
     path = Path(__file__).parent / "results" / f"step-{date.today()}.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n")
     print(path)
 

@@ -35,10 +35,14 @@ def center(rewards: Tensor) -> Tensor:
     tensor([ 0.5000, -0.5000, -0.5000,  0.5000])
     """
     _needs_siblings(rewards)
-    spread = rewards.max() - rewards.min()
-    if spread <= FLAT * rewards.abs().max():
+    if is_flat(rewards):
         return torch.zeros_like(rewards)
     return rewards - rewards.mean()
+
+
+def is_flat(rewards: Tensor) -> bool:
+    """True where a group's rewards are equal but for rounding: it has nothing to teach."""
+    return bool(rewards.max() - rewards.min() <= FLAT * rewards.abs().max())
 
 
 def leave_one_out(rewards: Tensor) -> Tensor:

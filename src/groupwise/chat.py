@@ -24,7 +24,7 @@ class Talk:
     def __init__(
         self, model: str, temperature: float, max_new_tokens: int, system: str | None = None
     ) -> None:
-        built = runs.opened(model)
+        built = runs.opened(model, task=None if runs.of_environment(model) else "arithmetic")
         policy = built.run.policy
         if built.loaded is None or not isinstance(policy, LanguagePolicy):
             raise ValueError(f"{model} is not a language model: there is nobody to talk to")

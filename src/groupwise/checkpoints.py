@@ -96,12 +96,23 @@ class Checkpoints:
         return target
 
     def resume(self, learner: Learner) -> State | None:
-        """Load the newest checkpoint that is whole; says so when it has to go further back."""
+        """Load the newest checkpoint that is whole; says so when it has to go further back.
+
+        None when none has been written yet.
+
+        Raises:
+            DamagedError: there are checkpoints, and none is whole.
+        """
         for step in reversed(self.steps()):
             try:
                 return load(self._folder / str(step), learner)
             except DamagedError as error:
                 warnings.warn(f"{error} Falling back to the checkpoint before it.", stacklevel=2)
+        if self.steps():
+            raise DamagedError(
+                f"no checkpoint in {self._folder} is whole. To begin this run again from its first step, "
+                "delete that folder and resume."
+            )
         return None
 
     def steps(self) -> list[int]:
@@ -143,7 +154,7 @@ def load(folder: Path, learner: Learner) -> State:
     load_weights(folder, learner)
     for name, master in learner.masters.weights.items():
         learner.optimizer.state[master] = {
-            moment: moments[f"{moment}/{name}"].to(master.device if moment != "step" else "cpu")
+            moment: moments[f"{moment}/{name}"].to(master.device)
             for moment in MOMENTS
             if f"{moment}/{name}" in moments
         }

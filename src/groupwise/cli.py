@@ -80,8 +80,8 @@ def train(args: Sequence[str]) -> int:
     built = build(settings, folder, console, stop)
     if not resumed:
         runs.begin(folder, settings)
-    elif settings.steps is not None:
-        runs.extend(folder, settings.steps)
+    else:
+        runs.extend(folder, settings)
     _announce(built, completed(settings), folder)
     with stop.listening():
         try:
@@ -89,7 +89,7 @@ def train(args: Sequence[str]) -> int:
         except KeyboardInterrupt:
             console.print(f"stopped. Go on from the last checkpoint: groupwise train --resume {folder}")
             return 130
-        except (RewardError, SaveError, NonFiniteError) as error:
+        except (RewardError, SaveError) as error:
             raise type(error)(f"{error}\nThen go on: groupwise train --resume {folder}") from error
         finally:
             built.journal.close()
@@ -97,6 +97,10 @@ def train(args: Sequence[str]) -> int:
     page = report.write(folder)
     _conclude(result, state, folder, page, built, time.perf_counter() - started)
     return 130 if stop.asked else 0
+
+
+FREE = ("steps", "tokens_per_microbatch")
+"""What may change when a run is resumed: how long it goes on, and how much memory it takes."""
 
 
 def _settings(args: Sequence[str]) -> Settings:
@@ -107,12 +111,16 @@ def _settings(args: Sequence[str]) -> Settings:
         base = replace(runs.settings_of(Path(folder)), resume=Path(folder))
     elif file is not None:
         base = replace(read_toml(Path(file)), config=Path(file))
+        # flags take the place of the file's, and are not added to them
+        reward, stop = (_value_of(args, flag) is None for flag in ("--reward", "--stop"))
+        base = replace(base, reward=base.reward if reward else (), stop=base.stop if stop else ())
     settings = tyro.cli(Settings, args=list(args), default=base, prog="groupwise train")
-    if folder is not None and replace(settings, steps=base.steps) != base:
-        changed = [n for n in vars(base) if n != "steps" and getattr(base, n) != getattr(settings, n)]
+    changed = [n for n in vars(base) if n not in FREE and getattr(base, n) != getattr(settings, n)]
+    if folder is not None and changed:
         raise ConfigError(
             f"--resume goes on with the run as it was; it cannot change {', '.join(changed)}. Only --steps "
-            "may differ. For another experiment start a new run; --model runs/NAME starts from its weights."
+            "and --tokens-per-microbatch may differ. For another experiment start a new run; --model "
+            "runs/NAME starts from its weights."
         )
     return settings
 
@@ -257,7 +265,7 @@ EXPECTED = (
     DamagedError,
     NonFiniteError,
     FloatingPointError,
-    FileNotFoundError,
+    OSError,
 )
 """What a user can put right: told in a sentence, without a traceback."""
 

@@ -101,6 +101,8 @@ def build(
 
 
 def _check_numbers(s: Settings) -> None:
+    if not 0 <= s.seed < 2**63:
+        raise ConfigError(f"--seed {s.seed}: a whole number from 0 to 2^63 - 1")
     if _known(s.tokens_per_microbatch) < 1 or s.keep < 1 or s.lora_rank < 0:
         raise ConfigError(
             f"tokens_per_microbatch {s.tokens_per_microbatch}, keep {s.keep} (both at least 1), "
@@ -132,6 +134,9 @@ def _gym(s: Settings) -> World:
         from groupwise.envs import classic
     except ImportError as error:
         raise ConfigError("gymnasium is not installed: pip install 'groupwise[gym]'") from error
+    useless = {"reward": s.reward, "held_out_file": s.held_out_file, "stop": s.stop, "lora_rank": s.lora_rank}
+    if given := [f"--{name.replace('_', '-')}" for name, value in useless.items() if value]:
+        raise ConfigError(f"{', '.join(given)}: only for language models, and {s.task} is an environment")
     name = s.task.removeprefix("gym:")
     policy = CategoricalPolicy(classic.network(classic.make(name), s.seed))
     sampler = classic.EnvironmentSampler(policy, partial(classic.make, name), s.seed)
@@ -148,19 +153,20 @@ def _writers(s: Settings, folder: Path) -> list[Writer]:
 
 
 def _check_prompts(task: Task, sampler: TextSampler, budget: int) -> None:
-    """Every prompt fits the model's context and, with its answer, a micro-batch."""
-    for rows in (task.train, task.held_out):
+    """Every prompt fits the model's context and, if trained on, with its answer into a micro-batch."""
+    for side, rows in (("train", task.train), ("held-out", task.held_out)):
         # rows made on demand are all alike: a sample tells
         n = min(len(rows), CHECKED_PROMPTS if isinstance(rows, list) else 100)
         prompts = [as_prompt(rows[i], i) for i in range(n)]
         sampler.check(prompts)
-        longest = max(prompts, key=lambda prompt: len(sampler.tokens(prompt)))
-        length = len(sampler.tokens(longest))
-        needed = length + sampler.sampling.max_new_tokens
-        if needed > budget:
+        lengths = [len(sampler.tokens(prompt)) for prompt in prompts]
+        needed = max(lengths) + sampler.sampling.max_new_tokens
+        if side == "train" and needed > budget:
+            longest = prompts[lengths.index(max(lengths))]
             raise ConfigError(
-                f"prompt {longest.ordinal} has {length} tokens, with its answer up to {needed}, and a "
-                f"micro-batch holds {budget}. Raise --tokens-per-microbatch or lower --max-new-tokens."
+                f"the prompt {str(longest.content)[:60]!r} has {max(lengths)} tokens, with its answer up to "
+                f"{needed}, and a micro-batch holds {budget}. Raise --tokens-per-microbatch or lower "
+                "--max-new-tokens."
             )
 
 

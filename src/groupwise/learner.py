@@ -40,7 +40,12 @@ class Optimization:
     def __post_init__(self) -> None:
         if self.decay_steps < 0:
             raise ValueError(f"decay_steps {self.decay_steps}: 0 or more")
-        if self.learning_rate <= 0 or self.epochs < 1 or self.max_grad_norm <= 0 or self.warmup_steps < 0:
+        if (
+            not self.learning_rate > 0
+            or self.epochs < 1
+            or not self.max_grad_norm > 0
+            or self.warmup_steps < 0
+        ):
             raise ValueError(f"{self}: learning_rate and max_grad_norm are above 0, epochs at least 1")
 
 
@@ -136,8 +141,8 @@ class Learner:
         numbers = {name: float(value) for name, value in sums.items()}
         if not math.isfinite(norm) or not math.isfinite(numbers["loss"]):
             raise NonFiniteError(
-                f"loss {numbers['loss']}, gradient norm {norm}: not finite, so no step was taken. Lower "
-                "--learning-rate, or look at the last answers in samples.jsonl."
+                f"loss {numbers['loss']}, gradient norm {norm}: not finite, so no step was taken. Look at "
+                "the last answers in samples.jsonl, and start a new run with a lower --learning-rate."
             )
         self.optimizer.step()
         self.masters.publish()

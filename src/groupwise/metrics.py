@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from groupwise.advantages import is_flat
 from groupwise.trajectory import Group, StopReason, Trajectory
 
 
@@ -42,7 +43,9 @@ def _rewards(cohort: Sequence[Group], members: Sequence[Trajectory]) -> dict[str
         numbers["reward"] = float(every.mean())
     if len(spreads):
         numbers["reward_std"] = float(spreads.mean())
-        numbers["frac_reward_zero_std"] = float((spreads == 0).mean())
+        numbers["frac_reward_zero_std"] = float(
+            np.mean([is_flat(torch.from_numpy(r)) for r in per_group if len(r) > 1])
+        )
     for name in dict.fromkeys(name for t in members for name in t.parts):
         known = np.array([v for t in members if (v := t.parts.get(name)) is not None])
         if len(known):
@@ -94,8 +97,10 @@ class Clock:
 
 def peak_memory_gib() -> float:
     """The most memory the process ever held: resident on a CPU, allocated by torch on a GPU."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
+    if torch.cuda.is_initialized():
+        on_gpu = max(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
+        if on_gpu:
+            return on_gpu / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
@@ -118,7 +123,9 @@ class JsonLines:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, numbers: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps({"step": step, **numbers}, ensure_ascii=False, default=_plain) + "\n")
+        row = {**numbers, "step": step}  # a reward may log what it likes, but not another step
+        line = json.dumps({"step": step} | row, ensure_ascii=False, default=_plain)
+        self._file.write(line + "\n")
         self._file.flush()
 
     def close(self) -> None:

@@ -126,7 +126,13 @@ def objective(
     _check(recipe, new_logp, behaviour_logp, advantage, trajectory_id, reference_logp, entropy)
     if weight is None:
         weight = recipe.weigh(trajectory_id)
-    weight = weight.to(new_logp.dtype)
+    if new_logp.dtype in (torch.float16, torch.bfloat16):
+        new_logp = new_logp.float()  # a ratio of 16-bit log-probs is noise
+    weight, behaviour_logp, advantage = (x.to(new_logp.dtype) for x in (weight, behaviour_logp, advantage))
+    if reference_logp is not None:
+        reference_logp = reference_logp.to(new_logp.dtype)
+    if entropy is not None:
+        entropy = entropy.to(new_logp.dtype)
     log_ratio = new_logp - behaviour_logp
     level = recipe.ratio(log_ratio, trajectory_id)
     value = torch.dot(weight, recipe.surrogate(level, advantage))

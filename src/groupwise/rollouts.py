@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
+from jinja2 import TemplateError
 
 from groupwise.engine.generate import PromptError, check, generate
 from groupwise.engine.model import eos_ids
@@ -22,9 +23,6 @@ Progress = Callable[[int, int], None]
 
 class Sampler(Protocol):
     """Collects trajectories under the current version of a policy."""
-
-    def check(self, prompts: Sequence[Prompt]) -> None:
-        """Refuse, with its ordinal, a prompt that could not be answered."""
 
     def collect(
         self, orders: Sequence[Order], greedy: bool = False, progress: Progress | None = None
@@ -88,9 +86,17 @@ class TextSampler:
                 "instruction-tuned model."
             )
         begun = prompt.content[-1]["role"] == "assistant"
-        ids = self.tokenizer.apply_chat_template(
-            prompt.content, add_generation_prompt=not begun, continue_final_message=begun, return_dict=False
-        )
+        try:
+            ids = self.tokenizer.apply_chat_template(
+                prompt.content,
+                add_generation_prompt=not begun,
+                continue_final_message=begun,
+                return_dict=False,
+            )
+        except TemplateError as error:
+            raise PromptError(
+                f"prompt {prompt.ordinal}: the chat template of {self.policy.model.name} refuses it: {error}"
+            ) from error
         return tuple(ids)
 
     def _group(self, prompt: Prompt, request: Request, completions: Sequence[Completion]) -> Group:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -64,11 +65,20 @@ def begin(folder: Path, settings: Settings) -> None:
     write_json(folder / "run.json", facts)
 
 
-def extend(folder: Path, steps: int) -> None:
-    """Note in run.json that the run is to have so many steps: resuming it once more needs no flag."""
+def extend(folder: Path, settings: Settings) -> None:
+    """Note in run.json what a resumed run may change, so that resuming it once more needs no flag.
+
+    Raises:
+        ConfigError: fewer steps than the run has behind it.
+    """
+    done = max(Checkpoints(folder).steps(), default=0)
+    if settings.steps is not None and settings.steps < done:
+        raise ConfigError(f"--steps {settings.steps}: {folder} has {done} steps behind it already")
     facts = json.loads((folder / "run.json").read_text("utf-8"))
-    facts["config"]["steps"] = steps
-    write_json(folder / "run.json", facts)
+    new = {"steps": settings.steps, "tokens_per_microbatch": settings.tokens_per_microbatch}
+    if any(facts["config"][name] != value for name, value in new.items()):
+        facts["config"] |= new
+        write_json(folder / "run.json", facts)
 
 
 def settings_of(folder: Path) -> Settings:
@@ -96,13 +106,19 @@ def opened(name: str, task: str | None = None, rewards: tuple[str, ...] = ()) ->
     path = Path(name)
     folder, step = (path.parent.parent, path.name) if path.parent.name == "checkpoints" else (path, None)
     if not (folder / "run.json").exists():
-        return _build(Settings(task=task or "arithmetic", model=name, reward=rewards), folder)
-    settings = settings_of(folder)
-    settings = replace(settings, task=task or settings.task, reward=rewards or settings.reward)
+        return _build(Settings(task=task or "arithmetic", model=name, reward=rewards))
+    settings = replace(settings_of(folder), tensorboard=False)
+    if task is not None:
+        settings = replace(settings, task=task, reward=(), held_out_file=None)
+    settings = replace(settings, reward=rewards or settings.reward)
     checkpoints = Checkpoints(folder)
     if step is None and not checkpoints.steps():  # deleted, or none written yet
-        return _build(replace(settings, model=str(folder / "model")), folder)
-    built = _build(settings, folder)
+        if not (folder / "model").is_dir():
+            raise ConfigError(f"{folder} has neither a checkpoint nor a model yet")
+        return _build(replace(settings, model=str(folder / "model"), lora_rank=0))
+    if step is not None and not path.is_dir():
+        raise ConfigError(f"there is no {path}; the run has checkpoints {checkpoints.steps()}")
+    built = _build(settings)
     if step is not None:
         load(path, built.run.learner)
     elif checkpoints.resume(built.run.learner) is None:
@@ -110,8 +126,13 @@ def opened(name: str, task: str | None = None, rewards: tuple[str, ...] = ()) ->
     return built
 
 
-def _build(settings: Settings, folder: Path) -> Built:
-    return build(settings, folder, Console(quiet=True), lambda: False, check_prompts=False)
+def of_environment(name: str) -> bool:
+    """True for the folder of a run that is of no language model."""
+    return (Path(name) / "run.json").exists() and settings_of(Path(name)).task.startswith("gym:")
+
+
+def _build(settings: Settings) -> Built:
+    return build(settings, Path(), Console(quiet=True), lambda: False, check_prompts=False)
 
 
 def finish(folder: Path, built: Built, state: State) -> Mapping[str, Any]:
@@ -122,10 +143,10 @@ def finish(folder: Path, built: Built, state: State) -> Mapping[str, Any]:
         "steps": state.step,
         "train_seconds": round(state.train_seconds, 1),
         "held_out": _held_out(folder, state),
-        "answers": _before_after(folder),
+        "answers": _before_after(folder, built.run.task.measure),
     }
     write_json(folder / "result.json", result)
-    if built.loaded is not None and complete:
+    if built.loaded is not None:
         export(folder, built)
     return result
 
@@ -139,9 +160,13 @@ def export(folder: Path, built: Built) -> None:
     model = built.loaded.model.model
     if hasattr(model, "merge_and_unload"):
         model.save_pretrained(folder / "adapter")
-        model = model.merge_and_unload()
-    model.save_pretrained(folder / "model")
-    built.loaded.tokenizer.save_pretrained(folder / "model")
+        model = model.float().merge_and_unload()  # in 16 bits a small update would round away
+    work, target = folder / ".writing-model", folder / "model"
+    shutil.rmtree(work, ignore_errors=True)
+    model.save_pretrained(work)
+    built.loaded.tokenizer.save_pretrained(work)
+    shutil.rmtree(target, ignore_errors=True)
+    work.rename(target)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -160,7 +185,7 @@ def _held_out(folder: Path, state: State) -> dict[str, Any]:
     }
 
 
-def _before_after(folder: Path, n: int = 12) -> list[dict[str, Any]]:
+def _before_after(folder: Path, measure: str, n: int = 12) -> list[dict[str, Any]]:
     """The first held-out prompts with their answers before and after training."""
     evaluations = read_lines(folder / "evaluations.jsonl")
     if len(evaluations) < 2:
@@ -173,6 +198,7 @@ def _before_after(folder: Path, n: int = 12) -> list[dict[str, Any]]:
             "after": b["text"],
             "reward_before": a["reward"],
             "reward_after": b["reward"],
+            "right": (b["parts"].get(measure, b["reward"]) or 0) > 0,
         }
         for a, b in pairs
     ]
@@ -210,18 +236,19 @@ def machine(settings: Settings) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory_gib": round(memory, 1),
         "gpu": gpu,
-        "device": str(device_of(settings)),
-        "dtype": str(dtype_of(settings)).removeprefix("torch."),
+        "device": "cpu" if settings.task.startswith("gym:") else str(device_of(settings)),
+        "dtype": "float32" if settings.task.startswith("gym:") else str(dtype_of(settings))[6:],
     }
 
 
 def _commit() -> str | None:
     """The commit of the code that runs, when it runs from a checkout."""
     here = Path(__file__).parent
-    done = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    if not (here.parents[1] / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return None
     return done.stdout.strip() or None if done.returncode == 0 else None

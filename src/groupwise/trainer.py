@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from groupwise import advantages, groups, metrics, packing
-from groupwise.checkpoints import Checkpoints, State
+from groupwise.checkpoints import Checkpoints, SaveError, State
 from groupwise.groups import Grouping, Order
 from groupwise.learner import Learner
 from groupwise.metrics import Clock
@@ -118,10 +119,11 @@ def train(run: Run) -> State:
         state = state.after(step, times["step_time"], tokens, scores, run.task.measure)
         numbers = {**metrics.of_cohort(cohort), **scored.metrics, **update.metrics, **times}
         run.journal.step(step, {**numbers, **_prefixed(scores), "num_tokens": state.num_tokens})
-        if run.schedule.saves(step) or run.stopping():
+        stop = run.stopping()
+        if run.schedule.saves(step) or state.best.get("step") == step or stop:
             with clock("save"):  # counted in the next line: a line is written before its checkpoint
                 run.checkpoints.save(run.learner, state)
-        if run.stopping():
+        if stop:
             break
     return state
 
@@ -140,10 +142,11 @@ def evaluate(
     task: Task,
     n: int,
     progress: Progress | None = None,
+    state: TrainerState | None = None,
 ) -> Evaluation:
     """Answer n held-out prompts greedily, once each. A part's score is its mean where it applies."""
     orders = [Order(prompt, 1) for prompt in task.examples(n)]
-    cohort = score(sampler.collect(orders, greedy=True, progress=progress), TrainerState()).cohort
+    cohort = score(sampler.collect(orders, greedy=True, progress=progress), state or TrainerState()).cohort
     numbers = metrics.of_cohort(cohort)
     parts = [name for name in numbers if name.startswith("rewards/") and name.endswith("/mean")]
     scores = {name.removeprefix("rewards/").removesuffix("/mean"): numbers[name] for name in parts}
@@ -153,7 +156,7 @@ def evaluate(
 
 def _evaluate(run: Run, step: int) -> Mapping[str, float]:
     progress = run.journal.phase("held-out answers")
-    evaluation = evaluate(run.sampler, run.score, run.task, run.schedule.held_out, progress)
+    evaluation = evaluate(run.sampler, run.score, run.task, run.schedule.held_out, progress, _seen(run, step))
     run.journal.evaluation(step, evaluation)
     return evaluation.scores
 
@@ -164,10 +167,14 @@ def _prefixed(scores: Mapping[str, float]) -> dict[str, float]:
 
 def _score(run: Run, cohort: Sequence[Group], state: State) -> Scored:
     """Scores of the step after `state`; a reward that breaks its contract costs no training already done."""
-    step = state.step + 1
-    epoch = step * run.schedule.prompts / len(run.task.train)
     try:
-        return run.score(cohort, TrainerState(step, run.schedule.steps, epoch))
+        return run.score(cohort, _seen(run, state.step))
     except RewardError:
-        run.checkpoints.save(run.learner, state)
+        with suppress(SaveError):  # the reward's message is the one to tell
+            run.checkpoints.save(run.learner, state)
         raise
+
+
+def _seen(run: Run, step: int) -> TrainerState:
+    """What rewards are told after `step` finished steps."""
+    return TrainerState(step, run.schedule.steps, step * run.schedule.prompts / len(run.task.train))

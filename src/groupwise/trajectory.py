@@ -24,7 +24,7 @@ class StopReason(StrEnum):
     LENGTH = "length"
     """A limit on tokens or steps ended it."""
     ERROR = "error"
-    """The world failed. Not scored, excluded from the baseline, counted."""
+    """The world failed, as far as it says so. Not scored, excluded from the baseline, counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class Packed:
     """Attention of trees laid end to end: a prompt, then each of its answers.
 
     A prompt is causal in itself; an answer sees its prompt and its own past, never a sibling. Prompts
-    and answers run as two padded batches gathered from the row, so that a prompt's keys exist once.
+    and answers run as two batches gathered from the row, padded to their longest.
     `keep`, when given, receives every layer's keys and values: [L, K, d].
     """
 
@@ -158,8 +158,8 @@ class _Block:
         position = torch.cat([before.expand(len(spans), -1), prompt + own], 1)
         real = torch.cat([before < prompt, own < length], 1)
         self._queries, self._keys = queries.to(device), keys.to(device)
-        self._distance = ((prompt + at)[:, :, None] - position[:, None, :]).to(device)
-        self._seen = real[:, None, :].to(device) & (self._distance >= 0)
+        self._query_at, self._key_at = (prompt + at)[:, :, None].to(device), position[:, None, :].to(device)
+        self._seen = real[:, None, :].to(device) & (self._key_at <= self._query_at)
         self._masks: dict[int | None, Tensor] = {}
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, flavour: Flavour) -> Tensor:
@@ -171,7 +171,9 @@ class _Block:
     def _mask(self, window: int | None) -> Tensor:
         """[B, 1, Q, S] True where seen."""
         if window not in self._masks:
-            seen = self._seen if window is None else self._seen & (self._distance < window)
+            seen = self._seen
+            if window is not None:
+                seen = seen & (self._key_at > self._query_at - window)
             self._masks[window] = seen[:, None]
         return self._masks[window]
 

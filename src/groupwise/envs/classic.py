@@ -101,13 +101,6 @@ class EnvironmentSampler:
     def load(self, version: int) -> None:
         self._tag = replace(self._tag, version=version)
 
-    def check(self, prompts: Sequence[Prompt]) -> None:
-        for prompt in prompts:
-            if not isinstance(prompt.content, int):
-                raise ValueError(
-                    f"prompt {prompt.ordinal} is {prompt.content!r}, not the seed of a start state"
-                )
-
     def collect(
         self, orders: Sequence[Order], greedy: bool = False, progress: Progress | None = None
     ) -> list[Group]:

@@ -34,7 +34,8 @@ class TrainerState:
     """What a reward may ask about the run; field names as in TRL's `trainer_state`."""
 
     global_step: int = 0
-    max_steps: int = 0
+    """Finished optimizer steps."""
+    max_steps: int = 1
     epoch: float = 0.0
 
 
