@@ -264,14 +264,17 @@ def test_any_damage_falls_back_to_the_one_before_and_says_so(
     assert_equal(whole(other), whole(trained(1)))
 
 
-def test_nothing_whole_is_nothing(tmp_path: Path) -> None:
-    """None, one warning for each, and the learner as it was."""
+def test_when_nothing_is_whole_the_run_does_not_silently_begin_again(tmp_path: Path) -> None:
+    """An error with the way out, a warning for each checkpoint, and the learner as it was."""
     kept = Checkpoints(tmp_path)
     for step in (1, 2):
         cut(kept.save(trained(), State(step)) / "optimizer.safetensors")
     other = learner(seed=1)
-    with pytest.warns(UserWarning, match="damaged") as said:
-        assert kept.resume(other) is None
+    with (
+        pytest.warns(UserWarning, match="damaged") as said,
+        pytest.raises(DamagedError, match="delete that folder and resume"),
+    ):
+        kept.resume(other)
     assert len(said) == 2
     assert_equal(whole(other), whole(learner(seed=1)))
 
@@ -301,8 +304,11 @@ def test_another_models_checkpoint_is_refused_whole(tmp_path: Path, harm: str) -
     with pytest.raises(DamagedError, match="of another model"):
         load(folder, other)
     assert_equal(whole(other), before)
-    with pytest.warns(UserWarning, match="of another model"):
-        assert Checkpoints(tmp_path).resume(other) is None
+    with (
+        pytest.warns(UserWarning, match="of another model"),
+        pytest.raises(DamagedError, match="is whole"),
+    ):
+        Checkpoints(tmp_path).resume(other)
 
 
 def test_leftovers_of_a_killed_writer_are_ignored_and_cleared(tmp_path: Path) -> None:

@@ -525,7 +525,7 @@ def test_a_broken_reward_is_named_and_its_input_kept(
     world: Path, body: str, words: tuple[str, ...], late: bool
 ) -> None:
     """Before training and in the middle of it; once it is mended, the run goes on."""
-    guard = "if trainer_state.global_step == 2:" if late else "if True:"
+    guard = "if trainer_state.global_step == 1:" if late else "if True:"
     code = f"def brittle(prompts, completions, answer, trainer_state, **k):\n    {guard}\n        {body}\n"
     sound = "    return [len(set(c)) / 4 for c in completions]\n"
     (world / "reward.py").write_text(code + sound)

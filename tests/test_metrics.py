@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +204,11 @@ def test_rewinding_drops_an_unfinished_line(tmp_path: Path, end: bytes) -> None:
 def test_rewinding_nothing_makes_nothing(tmp_path: Path) -> None:
     rewind(tmp_path / "a.jsonl", 3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rounding_does_not_hide_a_flat_group() -> None:
+    """Six times 0.1 has a standard deviation of 1e-17: the group teaches nothing, and is counted so."""
+    member = Trajectory((), PolicyTag(), StopReason.FINISHED, reward=0.1)
+    turn = Turn(np.array([1]), np.array([2]), np.array([-1.0], dtype=np.float32))
+    group = Group(Prompt(0, "?"), tuple(replace(member, turns=(turn,)) for _ in range(6)))
+    assert of_cohort([group])["frac_reward_zero_std"] == 1

@@ -298,3 +298,15 @@ def test_decisions_without_advantage_are_skipped_only_where_they_have_no_gradien
     )
     assert RECIPES[name].skips_zero_advantage == (slope.abs().max().item() == 0)
     assert not replace(RECIPES[name], entropy_scale=0.1).skips_zero_advantage
+
+
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
+def test_inputs_of_other_precisions_are_brought_together(low: torch.dtype) -> None:
+    """numpy's advantages are float64 and a model's log-probs may be 16-bit: the ratio is float32."""
+    ids = torch.tensor([0, 0, 1])
+    logp = torch.tensor([-0.5, -1.0, -2.0], dtype=low, requires_grad=True)
+    loss = objective(DAPO, logp, logp.detach().float(), torch.tensor([1.0, 1.0, -1.0]).double(), ids)
+    loss.value.backward()
+    assert loss.value.dtype == torch.float32
+    assert logp.grad is not None
+    torch.testing.assert_close(logp.grad.float(), torch.tensor([-1.0, -1.0, 1.0]) / 3, atol=2e-3, rtol=0)

@@ -170,7 +170,7 @@ def test_the_state_sums_up_the_run(tmp_path: Path) -> None:
 
 
 def test_rewards_know_where_the_run_is(tmp_path: Path) -> None:
-    """global_step counts from 1 and is 0 in evaluations; epoch is the share of the data drawn so far."""
+    """global_step counts finished steps, as in TRL; max_steps is known in evaluations too."""
     run, seen = cart(tmp_path), list[TrainerState]()
 
     def watching(cohort: Sequence[Group], state: TrainerState) -> Scored:
@@ -178,9 +178,9 @@ def test_rewards_know_where_the_run_is(tmp_path: Path) -> None:
         return run.score(cohort, state)
 
     train(replace(run, score=watching, task=replace(run.task, train=[run.task.train[i] for i in range(4)])))
-    assert [s.global_step for s in seen] == [0, 1, 2, 0, 3, 0]
-    assert [s.epoch for s in seen if s.global_step] == [0.5, 1.0, 1.5]
-    assert {s.max_steps for s in seen if s.global_step} == {3}
+    assert [s.global_step for s in seen] == [0, 0, 1, 2, 2, 3]
+    assert [s.epoch for s in seen] == [0, 0, 0.5, 1.0, 1.0, 1.5]
+    assert {s.max_steps for s in seen} == {3}
 
 
 def test_asked_to_stop_it_saves_and_ends_after_the_step(tmp_path: Path) -> None:
@@ -222,3 +222,9 @@ def test_equal_rewards_teach_nothing(tmp_path: Path) -> None:
     train(replace(run, score=constant))
     assert torch.equal(weights_of(run), before)
     assert not run.learner.optimizer.state
+
+
+def test_the_best_is_kept_though_its_step_is_no_save_step(tmp_path: Path) -> None:
+    run = cart(tmp_path)
+    state = train(replace(run, schedule=replace(run.schedule, evaluate_every=1, save_every=1000)))
+    assert int(state.best["step"]) in run.checkpoints.steps()

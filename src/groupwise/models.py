@@ -56,7 +56,9 @@ def load(
         ModelError, UnsupportedModelError: naming the model, the reason and the way out.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # a second's work, and it writes over our own display
     source = resolve(name, say)
     say(f"loading {name}")
     try:

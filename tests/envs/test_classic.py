@@ -210,11 +210,6 @@ def test_held_out_starts_are_never_trained_on() -> None:
         classic.Starts(0, 3)[3]
 
 
-def test_a_prompt_that_is_no_start_is_refused() -> None:
-    with pytest.raises(ValueError, match="prompt 4 is 'text'"):
-        sampler().check([Prompt(4, "text")])
-
-
 def test_the_first_policy_is_near_uniform_and_drawn_by_the_seed() -> None:
     """And drawing it leaves the global random numbers alone."""
     import torch
