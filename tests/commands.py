@@ -71,6 +71,8 @@ for line in sys.stdin:
     else:
         answer = os.fork()
         if not answer:
+            # a job in the background of a shell inherits an ignored SIGINT, and Ctrl-C would do nothing
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             child(order)
     print(json.dumps(answer), flush=True)
 """

@@ -175,8 +175,9 @@ def test_answers_show_markup_as_it_stands_and_are_cut() -> None:
             "before": "[/bold]\n\nno",
             "after": "x" * 100,
             "reward_after": None,
+            "right": False,
         },
-        {"prompt": "text", "before": "", "after": "yes", "reward_after": 1.0},
+        {"prompt": "text", "before": "", "after": "yes", "reward_after": 1.0, "right": True},
     ]
     text = rendered(examples(rows))
     assert "ask [red]" in text

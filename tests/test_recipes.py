@@ -309,4 +309,6 @@ def test_inputs_of_other_precisions_are_brought_together(low: torch.dtype) -> No
     loss.value.backward()
     assert loss.value.dtype == torch.float32
     assert logp.grad is not None
-    torch.testing.assert_close(logp.grad.float(), torch.tensor([-1.0, -1.0, 1.0]) / 3, atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        logp.grad.float(), torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float32) / 3, atol=2e-3, rtol=0
+    )

@@ -272,9 +272,11 @@ def add_zeros(path: Path) -> None:
 @pytest.mark.parametrize("damage", [cut_short, cut_inside_a_letter, add_zeros])
 def test_torn_last_lines_are_dropped_and_written_again(damage: Callable[[Path], None]) -> None:
     out = world() / f"run-{damage.__name__}"
-    assert train("language", out, before=dying_in("groupwise.learner.Learner.step", 4)).code < 0
+    assert train("language", out, before=dying_in("groupwise.learner.Learner.step", 6)).code < 0
     for name in ("metrics.jsonl", "samples.jsonl", "evaluations.jsonl"):
-        if damage is not cut_short or name != "evaluations.jsonl":  # its last line is from before step 2
+        if (
+            damage is not cut_short or name != "evaluations.jsonl"
+        ):  # its last line is from before the checkpoint of step 4
             damage(out / name)
     done = resume(out)
     assert done.code == 0, done.said
@@ -365,7 +367,7 @@ def test_resuming_a_finished_run_changes_nothing() -> None:
 def test_resuming_with_another_setting_is_refused_by_name(flags: tuple[str, ...], name: str) -> None:
     out = undisturbed("gym")
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    resume(out, *flags).sentence("cannot change", name, "Only --steps may differ")
+    resume(out, *flags).sentence("cannot change", name, "--tokens-per-microbatch may differ")
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
 
 
@@ -406,7 +408,7 @@ def test_ctrl_c_ends_with_a_checkpoint_and_how_to_go_on(kind: str) -> None:
     assert "Traceback" not in done.said
     assert newest(out).name == str(lines(out / "metrics.jsonl")[-1]["step"])
     assert json.loads((out / "result.json").read_text())["status"] == "interrupted"
-    assert not (out / "model").exists()
+    assert (out / "model").exists() == (kind == "language")
     assert resume(out).code == 0
     assert differences(out, undisturbed(kind)) == []
 

@@ -25,7 +25,7 @@ def examples(answers: Sequence[Any]) -> Table:
         table.add_column(name, max_width=40)
     for row in answers[:8]:
         before, after = _short(row["before"]), _short(row["after"])
-        good = "green" if row["right"] else "red"
+        good = "green" if row.get("right") else "red"
         table.add_row(_short(_asked(row["prompt"])), before, f"[{good}]{after}[/]")
     return table
 

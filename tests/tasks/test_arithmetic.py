@@ -154,8 +154,9 @@ def test_a_bad_option_is_told_with_the_choices(options: str, words: list[str]) -
 
 
 def test_the_question_is_put_as_chat_messages() -> None:
-    assert messages("1 + 2")[-1]["role"] == "user"
-    assert "1 + 2" in messages("1 + 2")[-1]["content"]
+    """The last message is the beginning of the answer."""
+    assert [m["role"] for m in messages("1 + 2")] == ["system", "user", "assistant"]
+    assert [m["content"] for m in messages("1 + 2")[1:]] == ["1 + 2", "1 + 2 = "]
 
 
 # ---------------------------------------------------------------------------- rewards
@@ -237,8 +238,10 @@ def test_digits_counts_those_in_their_place(text: str, answer: str, share: float
     assert digits([text], [answer]) == [pytest.approx(share)]
 
 
-def test_the_reward_of_the_task_is_the_answer_alone() -> None:
-    assert [(r.name, r.weight) for r in arithmetic().rewards] == [("correct", 1.0)]
+def test_the_right_number_weighs_most_and_is_what_a_run_is_judged_by() -> None:
+    weights = {r.name: r.weight for r in arithmetic().rewards}
+    assert weights == {"correct": 1.0, "digits": 0.5, "alone": 0.2}
+    assert arithmetic().measure == "correct"
 
 
 def test_canonical_has_one_spelling_for_each_value() -> None:
