@@ -126,8 +126,15 @@ def test_steps_are_adamw_by_hand(max_grad_norm: float, weight_decay: float, epoc
 def test_a_long_gradient_is_shortened_to_the_bound_and_a_short_one_is_left() -> None:
     for bound in (0.01, 1e9):
         network = Network()
-        update = learner_of(network, max_grad_norm=bound).step(batch_of(network), DAPO, 1)
-        norm = math.sqrt(sum(float((p.grad**2).sum()) for p in network.parameters() if p.grad is not None))
+        learner, seen = learner_of(network, max_grad_norm=bound), []
+        learner.optimizer.register_step_pre_hook(
+            lambda *_, of=network, seen=seen: seen.append(
+                sum(float((p.grad**2).sum()) for p in of.parameters() if p.grad is not None)
+            )
+        )
+        update = learner.step(batch_of(network), DAPO, 1)
+        assert all(p.grad is None for p in network.parameters()), "sampling has their memory"
+        norm = math.sqrt(seen[0])
         assert norm == pytest.approx(min(bound, update.metrics["grad_norm"]), rel=1e-4)
 
 
@@ -285,12 +292,10 @@ def test_the_bfloat16_copy_is_the_model_that_others_load_in_bfloat16(tmp_path: P
     """Rotary frequencies stay float32, as transformers loads them: rounded, far positions would turn."""
     model = tiny.plain("llama")
     model.save_pretrained(tmp_path)
-    wrapped = CausalLM(model)
-    ours = LanguagePolicy(wrapped)
+    ours = LanguagePolicy(CausalLM(model))
     Learner(ours, Optimization(), torch.bfloat16)
     loaded = type(model).from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
-    loaded.set_attn_implementation(model.config._attn_implementation)
-    theirs = LanguagePolicy(wrapped.around(loaded))
+    theirs = LanguagePolicy(CausalLM(loaded))
     assert {p.dtype for p in ours.module.parameters()} == {torch.bfloat16}
     buffers = dict(ours.module.named_buffers())
     for name, buffer in loaded.named_buffers():

@@ -145,6 +145,7 @@ class Learner:
                 "the last answers in samples.jsonl, and start a new run with a lower --learning-rate."
             )
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # sampling needs the memory
         self.masters.publish()
         gap = torch.cat(gaps)
         sampling = {

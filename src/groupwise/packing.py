@@ -71,13 +71,18 @@ def _flat(arrays: Sequence[np.ndarray]) -> torch.Tensor:
 
 
 def _pieces(members: Sequence[Member], policy: Policy, budget: int) -> list[Piece]:
-    """Cut into micro-batches, in order; a cut inside a group repeats its prompt."""
+    """Cut into micro-batches, in order.
+
+    A cut inside a group computes its prompt twice, so a group is cut only if it fits into no micro-batch.
+    """
+    whole = _costs(members, policy)
     cuts: list[list[Member]] = []
     used = 0
     for group, trajectory in members:
         sibling = bool(cuts) and cuts[-1][-1][0] == group
         cost = policy.cost(trajectory, sibling)
-        if not cuts or used + cost > budget:
+        begins = not sibling and used + whole[group] > budget >= whole[group]
+        if not cuts or begins or used + cost > budget:
             cost, used = policy.cost(trajectory, sibling=False), 0
             cuts.append([])
         if cost > budget:
@@ -93,3 +98,11 @@ def _pieces(members: Sequence[Member], policy: Policy, budget: int) -> list[Piec
         pieces.append(Piece(policy.inputs(cut), at, at + n))
         at += n
     return pieces
+
+
+def _costs(members: Sequence[Member], policy: Policy) -> dict[int, int]:
+    """Tokens of each group when it is packed whole."""
+    costs: dict[int, int] = {}
+    for group, trajectory in members:
+        costs[group] = costs.get(group, 0) + policy.cost(trajectory, sibling=group in costs)
+    return costs

@@ -80,7 +80,9 @@ def test_greedy_answers_are_those_of_each_prompt_alone(name: str) -> None:
     for request, (answer,) in zip(asked, answers, strict=True):
         assert list(answer.tokens) == tiny.greedy(oracle(name), request.tokens, 40)
         expected = plain_logp(name, request, answer, 1.0)
-        assert answer.logp == pytest.approx(expected.tolist(), abs=1e-5), "greedy log-prob at temperature 1"
+        assert answer.logp == pytest.approx(expected.tolist(), rel=1e-5, abs=1e-5), (
+            "greedy log-prob at temperature 1"
+        )
         assert answer.stopped is StopReason.LENGTH
 
 
@@ -94,7 +96,7 @@ def test_log_probs_are_those_of_a_plain_forward(name: str, temperature: float) -
         assert len({answer.tokens for answer in group}) == 3, "siblings are different answers"
         for answer in group:
             expected = plain_logp(name, request, answer, temperature)
-            assert answer.logp == pytest.approx(expected.tolist(), abs=1e-5)
+            assert answer.logp == pytest.approx(expected.tolist(), rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", FEW)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groupwise.engine import attention
+from groupwise.engine import attention, fused
 from groupwise.engine.attention import Attend, Packed, Tree
 from groupwise.engine.scoring import LogitShape, score
 
@@ -43,6 +43,7 @@ class CausalLM:
         model.eval()  # dropout would make a log-prob other than the one sampled
         own = _plain_logp(model)
         inner.set_attn_implementation(attention.NAME)
+        fused.install(inner)
         self._check(own)
 
     @property

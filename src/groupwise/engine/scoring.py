@@ -118,8 +118,10 @@ def _slope(
     d logp / d z = onehot - p;  d H / d z = -p (log p + H);  z = shaped / temperature.
     """
     by_logp = gradients[0][rows, None]
-    log_p = (shaped / ctx.temperature).sub_(normaliser[rows, None])
-    slope = log_p.exp()
+    # a capped shape needs its output again for its own slope; any other gives its memory away
+    log_p = shaped / ctx.temperature if ctx.shape.cap is not None else shaped.div_(ctx.temperature)
+    log_p.sub_(normaliser[rows, None])
+    slope = log_p.exp() if ctx.entropy_gradient else log_p.exp_()
     if ctx.entropy_gradient:
         by_entropy = gradients[1][rows, None]
         slope.mul_(log_p.add_(entropy[rows, None]).mul_(by_entropy).add_(by_logp)).neg_()
