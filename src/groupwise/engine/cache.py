@@ -109,8 +109,11 @@ class Decode:
             taken[row.slot] += 1
         self._width = max(taken)
         table = torch.tensor([(r.slot, r.prompt, r.length) for r in rows], device=device)
-        slot, self._prompt, self._own = table.unbind(1)
-        self._grid = slot * self._width + torch.tensor(seats, device=device)
+        _, self._prompt, self._own = table.unbind(1)
+        grid = [row.slot * self._width + seat for row, seat in zip(rows, seats, strict=True)]
+        # rows in the order of their seats, none empty: the grid is the rows themselves
+        self._full = grid == list(range(self._slots * self._width))
+        self._grid = torch.tensor(grid, device=device)
         self._row = torch.arange(self._n, device=device)
         self._masks: dict[tuple[int, int | None], Tensor] = {}
 
@@ -135,14 +138,16 @@ class Decode:
     def _to_grid(self, x: Tensor) -> Tensor:
         """[A, K, r, n] -> [slots, K, W r, n]; seats that nobody sits in are zero."""
         _, heads, ratio, n = x.shape
-        grid = x.new_zeros((self._slots * self._width, heads, ratio, n))
-        grid[self._grid] = x
+        grid = x
+        if not self._full:
+            grid = x.new_zeros((self._slots * self._width, heads, ratio, n))
+            grid[self._grid] = x
         return grid.unflatten(0, (self._slots, -1)).transpose(1, 2).flatten(2, 3)
 
     def _from_grid(self, x: Tensor, query: Tensor) -> Tensor:
         """[slots, K, W r, n] -> [A, K, r, n]."""
         split = x.unflatten(2, (self._width, query.shape[2])).transpose(1, 2).flatten(0, 1)
-        return split.index_select(0, self._grid)
+        return split if self._full else split.index_select(0, self._grid)
 
     def _mask(self, prompt_room: int, window: int | None) -> Tensor:
         """[A, 1, 1, P + C] True where seen."""

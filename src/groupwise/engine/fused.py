@@ -62,13 +62,26 @@ def _eps(module: nn.Module) -> float | None:
 
 class _Norm(nn.Module):
     offset = 0.0
+    weight: nn.Parameter
 
     def forward(self, x: Tensor) -> Tensor:
-        return _RMSNorm.apply(x, self.weight, _eps(self), self.offset)
+        eps = _eps(self)
+        assert eps is not None
+        if not torch.is_grad_enabled():
+            return _normed(x, self.weight, eps, self.offset)[0]
+        return _RMSNorm.apply(x, self.weight, eps, self.offset)
 
 
 class _GemmaNorm(_Norm):
     offset = 1.0
+
+
+def _normed(x: Tensor, weight: Tensor, eps: float, offset: float) -> tuple[Tensor, Tensor]:
+    """The output, and 1 / rms of each row in float32."""
+    wide = x.float()
+    inverse = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    inverse = inverse.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return (wide * inverse).mul_(weight.float() + offset if offset else weight).to(x.dtype), inverse
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -76,12 +89,10 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, offset: float) -> Tensor:
-        wide = x.float()
-        rms = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        inverse = rms.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        out, inverse = _normed(x, weight, eps, offset)
         ctx.save_for_backward(x, weight, inverse)
         ctx.offset = offset
-        return (wide * inverse).mul_(weight.float() + offset if offset else weight).to(x.dtype)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -110,8 +121,13 @@ def _mlp(module: nn.Module) -> type | None:
 
 
 class _GatedMLP(nn.Module):
+    gate_proj: nn.Module
+    up_proj: nn.Module
+    down_proj: nn.Module
+
     def forward(self, x: Tensor) -> Tensor:
-        gate, up, down, act = self.gate_proj(x), self.up_proj(x), self.down_proj, _activation(self.act_fn)
+        gate, up, down = self.gate_proj(x), self.up_proj(x), self.down_proj
+        act = str(_activation(self.act_fn))
         # an adapter may have taken the place of the linear layer since
         if torch.is_grad_enabled() and type(down) is nn.Linear:
             return _GatedDown.apply(gate, up, down.weight, down.bias, act)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from groupwise.engine.attention import Packed, Tree
 from groupwise.engine.cache import Cache, Decode
+from groupwise.engine.linears import packed_linears
 from groupwise.engine.model import CausalLM, positions_of
 from groupwise.engine.sampling import Sampling, choose
 from groupwise.engine.scheduler import Completion, Request, Row, Scheduler
@@ -56,19 +57,22 @@ def generate(
     answers: list[list[Completion | None]] = [[None] * r.count for r in requests]
     writer = _Writer(model, requests, sampling, eos, seed, decode)
     finished, total = 0, sum(r.count for r in requests)
-    while not scheduler.done:
-        new = scheduler.admit()
-        if new:
-            writer.prefill(cache, new)
-        else:
-            writer.step(cache, scheduler.rows)
-        done, sources, targets = scheduler.retire()
-        cache.move(sources, targets)
-        for row in done:
-            answers[row.request][row.sample] = row.completion()
-        finished += len(done)
-        if progress is not None and done:
-            progress(finished, total)
+    with packed_linears(model.model, sampling.max_new_tokens) as linears:
+        while not scheduler.done:
+            new = scheduler.admit()
+            if linears is not None:
+                linears.fit(len(scheduler.rows))
+            if new:
+                writer.prefill(cache, new)
+            else:
+                writer.step(cache, scheduler.rows)
+            done, sources, targets = scheduler.retire()
+            cache.move(sources, targets)
+            for row in done:
+                answers[row.request][row.sample] = row.completion()
+            finished += len(done)
+            if progress is not None and done:
+                progress(finished, total)
     return [[c for c in group if c is not None] for group in answers]
 
 
