@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-LOGIT_ROWS = 512
+LOGIT_ROWS = 256
 """Decisions whose logits exist at the same time."""
 
 
