@@ -7,6 +7,7 @@ the model reads the whole sequence anew for every token.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny
 from groupwise.engine import generate as generate_module
@@ -306,3 +308,64 @@ def test_generating_leaves_the_model_as_it_was() -> None:
     generate(served("llama"), requests(), Sampling(4), eos=NEVER)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+# ---------------------------------------------------------------- bursts, as a GPU decodes
+
+
+class Waits(TorchDispatchMode):
+    """Counts operations for which a GPU would have to be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._schema.name in (
+            "aten::_local_scalar_dense",
+            "aten::nonzero",
+            "aten::equal",
+            "aten::unique2",
+        ):
+            self.names.append(func._schema.name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("burst", [2, 5, 16])
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_looking_seldom_changes_no_answer(name: str, burst: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows end within a burst, by end-of-sequence and by length, and others take their places."""
+    model = CausalLM(tiny.plain(name))
+    requests = [Request(tuple(range(3 + i, 8 + 2 * i)), 3, i) for i in range(5)]
+    sampling = Sampling(max_new_tokens=13, max_rows=6)
+    eos = frozenset(range(0, tiny.VOCABULARY, 11))
+    plain = generate(model, requests, sampling, eos=eos, seed=5)
+    monkeypatch.setattr("groupwise.engine.generate.BURST", {"cpu": burst})
+    rare = generate(model, requests, sampling, eos=eos, seed=5)
+    assert len({len(c.tokens) for group in plain for c in group}) > 3, "ragged"
+    for group, other in zip(plain, rare, strict=True):
+        for one, two in zip(group, other, strict=True):
+            assert (one.tokens, one.stopped) == (two.tokens, two.stopped)
+            assert one.logp == pytest.approx(two.logp, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt-oss"])
+def test_within_a_burst_nothing_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More tokens, no more waits: what remains is once a burst."""
+    model = CausalLM(tiny.plain(name))
+    requests = [Request(tuple(range(3, 9)), 4, i) for i in range(2)]
+    monkeypatch.setattr("groupwise.engine.generate.BURST", {"cpu": 64})
+    waits = []
+    for tokens in (2, 30):
+        with Waits() as counted:
+            generate(model, requests, Sampling(tokens), eos=frozenset(), seed=1)
+        waits.append(len(counted.names))
+    assert waits[0] == waits[1]
+
+
+def test_logits_that_are_not_numbers_are_refused() -> None:
+    model = CausalLM(tiny.plain("llama"))
+    with torch.no_grad():
+        model.model.lm_head.weight[3] = math.nan
+    with pytest.raises(FloatingPointError, match="not finite"):
+        generate(model, [Request((3, 4, 5), 2, 0)], Sampling(4), eos=frozenset())

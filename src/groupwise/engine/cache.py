@@ -117,6 +117,13 @@ class Decode:
         self._row = torch.arange(self._n, device=device)
         self._masks: dict[tuple[int, int | None], Tensor] = {}
 
+    def advance(self) -> None:
+        """Every row has one token more."""
+        self._length += 1
+        self._own = self._own + 1
+        self._cache.reserve(self._length)
+        self._masks.clear()
+
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, flavour: Flavour) -> Tensor:
         """q [A, H, d], k and v [A, K, d] -> [A, H, d]."""
         own_k, own_v = self._cache.own(layer, k)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,10 @@ from groupwise.trajectory import StopReason
 
 PREFILL_TOKENS = 4096
 """Prompt tokens a forward pass reads at once."""
+
+BURST = {"cuda": 16}
+"""Tokens of every row between two looks at what was chosen, by device: a look waits for the device, which
+costs a CPU nothing and a GPU its head start."""
 
 Progress = Callable[[int, int], None]
 """Called with (answers finished, answers asked for)."""
@@ -53,9 +58,10 @@ def generate(
         return []
     scheduler = Scheduler(requests, sampling.max_rows)
     longest = max(len(r.tokens) for r in requests)
-    cache = Cache(scheduler.slots, scheduler.capacity, longest, sampling.max_new_tokens)
-    answers: list[list[Completion | None]] = [[None] * r.count for r in requests]
     writer = _Writer(model, requests, sampling, eos, seed, decode)
+    room = sampling.max_new_tokens + writer.burst - 1
+    cache = Cache(scheduler.slots, scheduler.capacity, longest, room)
+    answers: list[list[Completion | None]] = [[None] * r.count for r in requests]
     finished, total = 0, sum(r.count for r in requests)
     with packed_linears(model.model, sampling.max_new_tokens) as linears:
         while not scheduler.done:
@@ -65,7 +71,7 @@ def generate(
             if new:
                 writer.prefill(cache, new)
             else:
-                writer.step(cache, scheduler.rows)
+                writer.steps(cache, scheduler.rows)
             done, sources, targets = scheduler.retire()
             cache.move(sources, targets)
             for row in done:
@@ -106,6 +112,7 @@ class _Writer:
             raise ValueError("stop strings need `decode`, to turn tokens into text")
         self._model, self._requests, self._sampling = model, requests, sampling
         self._eos, self._seed, self._decode = eos, seed, decode
+        self.burst = min(BURST.get(model.device.type, 1), sampling.max_new_tokens)
 
     def prefill(self, cache: Cache, rows: Sequence[Row]) -> None:
         """Read the prompts of new rows, each once, and choose every row's first token."""
@@ -119,25 +126,52 @@ class _Writer:
             last = np.cumsum([len(p) for p in prompts]) - 1
             logits = self._model.logits(hidden[self._tensor(last.tolist())])
             which = self._tensor([i for i, group in enumerate(chunk) for _ in group])
-            self._choose([row for group in chunk for row in group], logits.index_select(0, which))
+            chosen = [row for group in chunk for row in group]
+            logits = logits.index_select(0, which)
+            uniform = self._uniform(chosen, 1)[0]
+            self._append(chosen, [choose(logits, uniform, self._sampling.temperature)])
 
-    def step(self, cache: Cache, rows: Sequence[Row]) -> None:
-        """Read every row's newest token and choose its next."""
+    def steps(self, cache: Cache, rows: Sequence[Row]) -> None:
+        """Read every row's newest token and choose its next, a few times over.
+
+        What is chosen stays on the device until the end: a GPU is never waited for within a burst. A row
+        that stops before the end of it has chosen too much, which is dropped.
+        """
         attend = Decode(cache, [row.state for row in rows], self._model.device)
-        tokens = self._tensor([row.tokens[-1] for row in rows])
-        positions = self._tensor([row.prompt + len(row.tokens) - 1 for row in rows])
-        self._choose(rows, self._model.logits(self._model.hidden(tokens, positions, attend)))
+        token = self._tensor([row.tokens[-1] for row in rows])
+        position = self._tensor([row.prompt + len(row.tokens) - 1 for row in rows])
+        n = min(self.burst, max(self._sampling.max_new_tokens - len(row.tokens) for row in rows))
+        uniform = self._uniform(rows, n)
+        chosen = []
+        for i in range(n):
+            logits = self._model.logits(self._model.hidden(token, position, attend))
+            chosen.append(choose(logits, uniform[i], self._sampling.temperature))
+            # a row that goes on beyond its end may leave the context
+            token, position = chosen[-1][0], (position + 1).clamp(max=self._model.context - 1)
+            attend.advance()
+        self._append(rows, chosen)
 
-    def _choose(self, rows: Sequence[Row], logits: Tensor) -> None:
+    def _uniform(self, rows: Sequence[Row], n: int) -> Tensor:
+        """[n, rows]: the random numbers of each row's next n tokens."""
         ordinals = np.array([self._requests[row.request].ordinal for row in rows])
         samples = np.array([self._requests[r.request].first_sample + r.sample for r in rows])
-        lengths = np.array([len(row.tokens) for row in rows])
-        uniform = torch.from_numpy(uniforms(self._seed, ordinals, samples, lengths)).to(logits.device)
-        tokens, logp = choose(logits, uniform, self._sampling.temperature)
-        for row, token, value in zip(rows, tokens.tolist(), logp.tolist(), strict=True):
-            row.tokens.append(token)
-            row.logp.append(value)
-            row.stopped = self._stopped(row)
+        lengths = np.array([len(row.tokens) for row in rows]) + np.arange(n)[:, None]
+        return torch.from_numpy(uniforms(self._seed, ordinals, samples, lengths)).to(self._model.device)
+
+    def _append(self, rows: Sequence[Row], chosen: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Write down (tokens, log-probs) of consecutive steps, [rows] each, as far as each row goes."""
+        tokens, logps = (torch.stack(part, 1).tolist() for part in zip(*chosen, strict=True))
+        for row, row_tokens, row_logps in zip(rows, tokens, logps, strict=True):
+            for token, logp in zip(row_tokens, row_logps, strict=True):
+                if not math.isfinite(logp):
+                    raise FloatingPointError(
+                        "the model's logits are not finite: its weights are damaged or have diverged"
+                    )
+                row.tokens.append(token)
+                row.logp.append(logp)
+                row.stopped = self._stopped(row)
+                if row.stopped is not None:
+                    break
 
     def _stopped(self, row: Row) -> StopReason | None:
         if row.tokens[-1] in self._eos or self._says_stop(row):
