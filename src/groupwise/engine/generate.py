@@ -12,7 +12,7 @@ from torch import Tensor
 
 from groupwise.engine.attention import Packed, Tree
 from groupwise.engine.cache import Cache, Decode
-from groupwise.engine.linears import packed_linears
+from groupwise.engine.linears import few_rows
 from groupwise.engine.model import CausalLM, positions_of
 from groupwise.engine.sampling import Sampling, choose
 from groupwise.engine.scheduler import Completion, Request, Row, Scheduler
@@ -63,11 +63,9 @@ def generate(
     cache = Cache(scheduler.slots, scheduler.capacity, longest, room)
     answers: list[list[Completion | None]] = [[None] * r.count for r in requests]
     finished, total = 0, sum(r.count for r in requests)
-    with packed_linears(model.model, sampling.max_new_tokens) as linears:
+    with few_rows(model.model):
         while not scheduler.done:
             new = scheduler.admit()
-            if linears is not None:
-                linears.fit(len(scheduler.rows))
             if new:
                 writer.prefill(cache, new)
             else:
