@@ -6,8 +6,8 @@
 
 Each workload runs in a process of its own: a small step first, which makes Adam's moments, then one of
 full size. To fit the constants anew when the engine has changed: count what a layer keeps
-(`plan_sizes.Kept`), run this, and then move `plan_sizes.Working.slack` for memory and
-`plan_time.Efficiency` for time until both agree.
+(`planning.sizes.Kept`), run this, and then move `plan_sizes.Working.slack` for memory and
+`planning.time.Efficiency` for time until both agree.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from groupwise.engine.scheduler import Request
 from groupwise.learner import Learner, Optimization
 from groupwise.metrics import peak_memory_gib
 from groupwise.models import load
-from groupwise.plan import memory
-from groupwise.plan_inputs import unloaded
-from groupwise.plan_sizes import GIB, Workload
-from groupwise.plan_time import seconds
+from groupwise.planning.inputs import unloaded
+from groupwise.planning.memory import memory
+from groupwise.planning.sizes import GIB, Workload
+from groupwise.planning.time import seconds
 from groupwise.policies import LanguagePolicy
 from groupwise.precision import best_device, best_dtype
 
@@ -68,17 +68,18 @@ def check(name: str, model: str) -> dict[str, Any]:
         max_rows=128,
         held_out=1,
         number_bytes=dtype.itemsize,
-        gpu=device.type == "cuda",
         process=hardware.room(device).process,
     )
     found = memory(shape, work)
     measured = {**steps(model, work, name == RAGGED, device, dtype), "gib": peak_memory_gib()}
     # last, for it takes memory; a shared machine may be faster or slower by now
-    taken = seconds(shape, work, hardware.rates(device, dtype))
+    rates = hardware.rates(device, dtype)
+    taken = seconds(shape, work, rates)
     return {
         "workload": name,
         "shape": asdict(shape),
         "work": asdict(work),
+        "rates": asdict(rates),
         "predicted": {"gib": found.peak / GIB, "generate": taken.generate, "learn": taken.learn},
         "measured": measured,
     }

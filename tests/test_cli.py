@@ -347,6 +347,7 @@ def test_the_installed_command_chats_through_a_pipe(finished: Path) -> None:
             "train",
             ("--model", "--reward", "--recipe", "--out", "--resume", "--steps", "--lr", "--config", "TASK"),
         ),
+        ("plan", ("Memory and time", "--model", "--group-size", "--lora-rank", "TASK")),
         ("eval", ("A run folder", "--task", "--reward", "--examples")),
         ("chat", ("A run folder", "--temperature", "--max-new-tokens", "--system")),
         ("report", ("The run's folder",)),
@@ -375,10 +376,10 @@ def test_an_unknown_command_is_named(tmp_path: Path) -> None:
     done = groupwise("trian", cwd=tmp_path)
     assert done.code == 2
     assert "unknown command 'trian'" in done.said
-    assert "train, eval, chat, report" in done.said
+    assert "train, plan, eval, chat, report" in done.said
 
 
-@pytest.mark.parametrize("command", [("train",), ("eval", "x"), ("chat", "x"), ("report", "x")])
+@pytest.mark.parametrize("command", [("train",), ("plan",), ("eval", "x"), ("chat", "x"), ("report", "x")])
 def test_an_unknown_flag_is_named(tmp_path: Path, command: tuple[str, ...]) -> None:
     done = groupwise(*command, "--learning-rat", "1", cwd=tmp_path)
     assert done.code == 2

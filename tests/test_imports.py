@@ -12,18 +12,20 @@ import pytest
 import groupwise
 
 LEVELS = (
-    ("trajectory", "randomness", "precision", "allocator", "user_code"),
+    ("trajectory", "randomness", "precision", "allocator", "user_code", "hardware"),
     ("advantages", "losses"),
     ("recipes",),
     ("policies", "vision", "engine", "models"),
     ("rewards", "tasks", "envs", "groups", "rollouts"),
     ("packing", "learner"),
     ("checkpoints", "metrics"),
+    ("rescue",),
     ("trainer",),
     (
         "report",
         "settings",
         "journal",
+        "planning",
         "config",
         "runs",
         "chat",

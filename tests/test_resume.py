@@ -367,7 +367,7 @@ def test_resuming_a_finished_run_changes_nothing() -> None:
 def test_resuming_with_another_setting_is_refused_by_name(flags: tuple[str, ...], name: str) -> None:
     out = undisturbed("gym")
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    resume(out, *flags).sentence("cannot change", name, "--tokens-per-microbatch may differ")
+    resume(out, *flags).sentence("cannot change", name, "--steps", "--tokens-per-microbatch may differ")
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
 
 

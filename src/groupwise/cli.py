@@ -1,4 +1,4 @@
-"""The command line: groupwise train | eval | chat | report."""
+"""The command line: groupwise train | plan | eval | chat | report."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from rich.progress import Progress
 from rich.table import Table
 from tyro.conf import Positional, UseAppendAction
 
-from groupwise import __version__, report, runs, tables
+from groupwise import __version__, hardware, report, runs, tables
 from groupwise.allocator import keep_freed_memory
 from groupwise.chat import Talk
 from groupwise.checkpoints import DamagedError, SaveError, State
-from groupwise.config import Built, build
+from groupwise.config import Built, build, outlook
 from groupwise.learner import NonFiniteError
+from groupwise.planning import table as plan_table
+from groupwise.rescue import OutOfMemoryError
 from groupwise.rewards.scoring import RewardError
 from groupwise.settings import ConfigError, Settings, completed, read_toml
 from groupwise.trainer import evaluate
@@ -38,6 +40,7 @@ HELP = """[bold]groupwise[/] trains policies with Group Relative Policy Optimiza
   groupwise train my.jsonl --reward my_reward.py:score
   groupwise train gym:CartPole-v1
   groupwise train --resume runs/NAME
+  groupwise plan my.jsonl ...   memory and time that `train` with the same options will take
 
   groupwise eval runs/NAME      held-out scores of a run or a model
   groupwise chat runs/NAME      talk to it
@@ -91,6 +94,8 @@ def train(args: Sequence[str]) -> int:
             return 130
         except (RewardError, SaveError) as error:
             raise type(error)(f"{error}\nThen go on: groupwise train --resume {folder}") from error
+        except OutOfMemoryError as error:
+            raise OutOfMemoryError(error.phase, f"{error}\n{_lower(error.phase, settings, folder)}") from None
         finally:
             built.journal.close()
     result = runs.finish(folder, built, state)
@@ -99,11 +104,36 @@ def train(args: Sequence[str]) -> int:
     return 130 if stop.asked else 0
 
 
-FREE = ("steps", "tokens_per_microbatch")
-"""What may change when a run is resumed: how long it goes on, and how much memory it takes."""
+def _lower(phase: str, settings: Settings, folder: Path) -> str:
+    """Which settings need less memory in a phase, and how to go on with them."""
+    s = completed(settings)
+    name, now = "--tokens-per-microbatch", s.tokens_per_microbatch or 1
+    more = "" if s.lora_rank or s.task.startswith("gym:") else "; in a new run --lora-rank 16 would"
+    if phase != "learning":
+        name, now = "--max-rows", s.max_rows
+        more = "; in a new run a lower --max-new-tokens would"
+    return (
+        f"A lower {name} (now {now}) takes less memory{more}. Go on: "
+        f"groupwise train --resume {folder} {name} {max(1, now // 2)}"
+    )
 
 
-def _settings(args: Sequence[str]) -> Settings:
+def plan(args: Sequence[str]) -> int:
+    """Memory and time of a run, before there is one."""
+    about = "Memory and time that `groupwise train` with the same options will take, against what there is."
+    settings = _settings(args, "plan", about)
+    if settings.task.startswith("gym:"):
+        console.print(f"{settings.task} trains a network of a few thousand weights: memory is no concern.")
+        return 0
+    with console.status("reading"):
+        ahead = outlook(settings, lambda text: console.print(f"[dim]{text} ...[/]"))
+        rates = hardware.rates(ahead.device, ahead.dtype)
+    for part in plan_table.page(ahead, rates, completed(settings)):
+        console.print(part, highlight=False)
+    return 0
+
+
+def _settings(args: Sequence[str], command: str = "train", about: str | None = None) -> Settings:
     """Flags over the TOML file or the run to resume over the defaults."""
     base = Settings()
     folder, file = _value_of(args, "--resume"), _value_of(args, "--config")
@@ -114,13 +144,15 @@ def _settings(args: Sequence[str]) -> Settings:
         # flags take the place of the file's, and are not added to them
         reward, stop = (_value_of(args, flag) is None for flag in ("--reward", "--stop"))
         base = replace(base, reward=base.reward if reward else (), stop=base.stop if stop else ())
-    settings = tyro.cli(Settings, args=list(args), default=base, prog="groupwise train")
-    changed = [n for n in vars(base) if n not in FREE and getattr(base, n) != getattr(settings, n)]
+    settings = tyro.cli(
+        Settings, args=list(args), default=base, prog=f"groupwise {command}", description=about
+    )
+    changed = [n for n in vars(base) if n not in runs.FREE and getattr(base, n) != getattr(settings, n)]
     if folder is not None and changed:
         raise ConfigError(
-            f"--resume goes on with the run as it was; it cannot change {', '.join(changed)}. Only --steps "
-            "and --tokens-per-microbatch may differ. For another experiment start a new run; --model "
-            "runs/NAME starts from its weights."
+            f"--resume goes on with the run as it was; it cannot change {', '.join(changed)}. Only --steps, "
+            "--max-rows, --check-memory and --tokens-per-microbatch may differ. For another experiment "
+            "start a new run; --model runs/NAME starts from its weights."
         )
     return settings
 
@@ -253,6 +285,7 @@ def report_command(args: Sequence[str]) -> int:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train,
+    "plan": plan,
     "eval": evaluate_command,
     "chat": chat_command,
     "report": report_command,
@@ -260,6 +293,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 
 EXPECTED = (
     ValueError,
+    OutOfMemoryError,
     RewardError,
     SaveError,
     DamagedError,

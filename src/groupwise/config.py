@@ -19,7 +19,8 @@ from groupwise.journal import RunJournal
 from groupwise.learner import Learner, Optimization
 from groupwise.losses import k3
 from groupwise.metrics import TensorBoard, Writer
-from groupwise.models import Loaded, Lora, load
+from groupwise.models import Loaded, Lora, Say, load
+from groupwise.planning.inputs import Outlook, foresee
 from groupwise.policies import CategoricalPolicy, LanguagePolicy, Policy
 from groupwise.precision import best_device, best_dtype
 from groupwise.recipes import RECIPES, Recipe
@@ -28,13 +29,10 @@ from groupwise.rollouts import Sampler, TextSampler
 from groupwise.settings import ConfigError, Settings, completed
 from groupwise.tasks.catalogue import load as load_task
 from groupwise.tasks.catalogue import load_reward
-from groupwise.tasks.task import Task, as_prompt
+from groupwise.tasks.task import Task
 from groupwise.trainer import Run, Schedule
 from groupwise.trajectory import Group
 from groupwise.user_code import module_of
-
-CHECKED_PROMPTS = 20_000
-"""Training prompts whose length is checked before a run starts; the rest are when they are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +64,18 @@ def build(
     folder: Path,
     console: Console,
     stopping: Callable[[], bool],
-    check_prompts: bool = True,
+    trains: bool = True,
 ) -> Built:
     """Everything a run needs, checked before any long work: cheap checks first, the model last.
+
+    `trains` False leaves out the checks of prompts and memory, for a run that only answers.
 
     Raises:
         ValueError (of many kinds): naming the setting, file or row at fault and the way out.
     """
     s = completed(settings)
-    recipe = recipe_of(s)
-    grouping, schedule, optimization = _grouping(s), _schedule(s), _optimization(s)
-    _check_numbers(s)
-    world = _gym(s) if s.task.startswith("gym:") else _language(s, folder, console, check_prompts)
+    recipe, grouping, schedule, optimization = _checked(s)
+    world = _gym(s) if s.task.startswith("gym:") else _language(s, folder, console, trains)
     learner = Learner(world.policy, optimization, world.dtype)
     journal = RunJournal(folder, schedule.steps, world.task.measure, console, _writers(s, folder))
     run = Run(
@@ -100,7 +98,9 @@ def build(
     return Built(run, journal, world.loaded)
 
 
-def _check_numbers(s: Settings) -> None:
+def _checked(s: Settings) -> tuple[Recipe, Grouping, Schedule, Optimization]:
+    """What settings make by themselves."""
+    made = recipe_of(s), _grouping(s), _schedule(s), _optimization(s)
     if not 0 <= s.seed < 2**63:
         raise ConfigError(f"--seed {s.seed}: a whole number from 0 to 2^63 - 1")
     if _known(s.tokens_per_microbatch) < 1 or s.keep < 1 or s.lora_rank < 0:
@@ -109,18 +109,43 @@ def _check_numbers(s: Settings) -> None:
             f"lora_rank {s.lora_rank} (at least 0)"
         )
     _sampling(s, task_tokens=1)
+    return made
 
 
-def _language(s: Settings, folder: Path, console: Console, check_prompts: bool) -> World:
+def outlook(settings: Settings, say: Say) -> Outlook:
+    """What a language model's run will need, of the settings of `train`; its weights are not loaded.
+
+    Raises:
+        ValueError (of many kinds): as `build`.
+    """
+    s = completed(settings)
+    _checked(s)
+    return _outlook(s, _task(s), say)
+
+
+def _outlook(s: Settings, task: Task, say: Say) -> Outlook:
+    reference = recipe_of(s).needs_reference
+    return foresee(s, task, _sampling(s, task.max_new_tokens), device_of(s), dtype_of(s), reference, say)
+
+
+def _task(s: Settings) -> Task:
     rewards = tuple(load_reward(spec) for spec in s.reward)
-    task = load_task(s.task, rewards, s.held_out_file, s.seed, _known(s.held_out))
-    device, dtype = device_of(s), dtype_of(s)
+    return load_task(s.task, rewards, s.held_out_file, s.seed, _known(s.held_out))
+
+
+def _language(s: Settings, folder: Path, console: Console, trains: bool) -> World:
+    def say(text: str) -> None:
+        console.print(f"[dim]{text} ...[/]")
+
+    task, device, dtype = _task(s), device_of(s), dtype_of(s)
+    if trains:
+        ahead = _outlook(s, task, say)
+        if s.check_memory:
+            ahead.refuse_too_large()
     lora = Lora(s.lora_rank, s.lora_alpha, s.seed) if s.lora_rank else None
-    loaded = load(s.model, device, dtype, lora, lambda text: console.print(f"[dim]{text} ...[/]"))
+    loaded = load(s.model, device, dtype, lora, say)
     policy = LanguagePolicy(loaded.model, s.temperature)
     sampler = TextSampler(policy, loaded.tokenizer, _sampling(s, task.max_new_tokens), s.seed)
-    if check_prompts:
-        _check_prompts(task, sampler, _known(s.tokens_per_microbatch))
 
     def scored(cohort: Sequence[Group], state: TrainerState) -> Scored:
         return score(cohort, task.rewards, state, failures=folder / "failed_reward.jsonl")
@@ -150,24 +175,6 @@ def _writers(s: Settings, folder: Path) -> list[Writer]:
         return [TensorBoard(folder / "tensorboard")]
     except ImportError as error:
         raise ConfigError("tensorboard is not installed: pip install 'groupwise[tensorboard]'") from error
-
-
-def _check_prompts(task: Task, sampler: TextSampler, budget: int) -> None:
-    """Every prompt fits the model's context and, if trained on, with its answer into a micro-batch."""
-    for side, rows in (("train", task.train), ("held-out", task.held_out)):
-        # rows made on demand are all alike: a sample tells
-        n = min(len(rows), CHECKED_PROMPTS if isinstance(rows, list) else 100)
-        prompts = [as_prompt(rows[i], i) for i in range(n)]
-        sampler.check(prompts)
-        lengths = [len(sampler.tokens(prompt)) for prompt in prompts]
-        needed = max(lengths) + sampler.sampling.max_new_tokens
-        if side == "train" and needed > budget:
-            longest = prompts[lengths.index(max(lengths))]
-            raise ConfigError(
-                f"the prompt {str(longest.content)[:60]!r} has {max(lengths)} tokens, with its answer up to "
-                f"{needed}, and a micro-batch holds {budget}. Raise --tokens-per-microbatch or lower "
-                "--max-new-tokens."
-            )
 
 
 def device_of(s: Settings) -> torch.device:

@@ -23,6 +23,8 @@ from groupwise.checkpoints import Checkpoints, State, load, replacing
 from groupwise.config import Built, build, device_of, dtype_of
 from groupwise.settings import ConfigError, Settings, completed, from_mapping
 
+FREE = ("steps", "tokens_per_microbatch", "max_rows", "check_memory")
+"""What may change when a run is resumed: how long it goes on, and how much memory it takes."""
 PACKAGES = ("torch", "transformers", "numpy", "safetensors", "peft", "gymnasium")
 
 
@@ -75,8 +77,8 @@ def extend(folder: Path, settings: Settings) -> None:
     if settings.steps is not None and settings.steps < done:
         raise ConfigError(f"--steps {settings.steps}: {folder} has {done} steps behind it already")
     facts = json.loads((folder / "run.json").read_text("utf-8"))
-    new = {"steps": settings.steps, "tokens_per_microbatch": settings.tokens_per_microbatch}
-    if any(facts["config"][name] != value for name, value in new.items()):
+    new = {name: getattr(settings, name) for name in FREE}
+    if any(facts["config"].get(name) != value for name, value in new.items()):
         facts["config"] |= new
         write_json(folder / "run.json", facts)
 
@@ -132,7 +134,7 @@ def of_environment(name: str) -> bool:
 
 
 def _build(settings: Settings) -> Built:
-    return build(settings, Path(), Console(quiet=True), lambda: False, check_prompts=False)
+    return build(settings, Path(), Console(quiet=True), lambda: False, trains=False)
 
 
 def finish(folder: Path, built: Built, state: State) -> Mapping[str, Any]:

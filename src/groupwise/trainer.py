@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from groupwise import advantages, groups, metrics, packing
-from groupwise.checkpoints import Checkpoints, SaveError, State
+from groupwise.checkpoints import Checkpoints, State
 from groupwise.groups import Grouping, Order
 from groupwise.learner import Learner
 from groupwise.metrics import Clock
 from groupwise.policies import Policy, Reference
 from groupwise.recipes import Recipe
-from groupwise.rewards.scoring import RewardError, Scored, TrainerState
+from groupwise.rescue import Rescue
+from groupwise.rewards.scoring import Scored, TrainerState
 from groupwise.rollouts import Progress, Sampler
 from groupwise.tasks.task import Task
 from groupwise.trajectory import Group
@@ -93,17 +93,19 @@ class Evaluation:
 
 def train(run: Run) -> State:
     """Train from the last checkpoint, if there is one, to the last step (or until asked to stop)."""
-    state = _start(run)
-    clock = Clock()
+    clock, rescue = Clock(), Rescue(run.learner, run.checkpoints)
+    with rescue("answering held-out prompts"):
+        state = _start(run)
 
     for step in range(state.step + 1, run.schedule.steps + 1):
-        with clock("generate"):
+        rescue.hold(state)
+        with clock("generate"), rescue("writing answers"):
             prompts = run.task.draw(step - 1, run.schedule.prompts, run.seed)
             orders = groups.plan(prompts, run.grouping)
             cohort = run.sampler.collect(orders, progress=run.journal.phase("writing answers"))
-        with clock("reward"):
-            scored = _score(run, cohort, state)
-        with clock("learn"):
+        with clock("reward"), rescue("scoring"):
+            scored = run.score(cohort, _seen(run, state.step))
+        with clock("learn"), rescue("learning"):
             run.journal.phase("learning")
             cohort = advantages.assign(scored.cohort, run.recipe.advantage, run.recipe.rescale)
             batch = packing.pack(cohort, run.recipe, run.policy, run.tokens_per_microbatch, run.reference)
@@ -111,7 +113,7 @@ def train(run: Run) -> State:
             run.sampler.load(step)
         with clock("write"):
             run.journal.samples(step, cohort)
-        with clock("evaluate"):
+        with clock("evaluate"), rescue("answering held-out prompts"):
             scores = _evaluate(run, step) if run.schedule.evaluates(step) else {}
 
         times = clock.take(metrics.count_decisions(cohort))
@@ -163,16 +165,6 @@ def _evaluate(run: Run, step: int) -> Mapping[str, float]:
 
 def _prefixed(scores: Mapping[str, float]) -> dict[str, float]:
     return {f"eval/{name}": value for name, value in scores.items()}
-
-
-def _score(run: Run, cohort: Sequence[Group], state: State) -> Scored:
-    """Scores of the step after `state`; a reward that breaks its contract costs no training already done."""
-    try:
-        return run.score(cohort, _seen(run, state.step))
-    except RewardError:
-        with suppress(SaveError):  # the reward's message is the one to tell
-            run.checkpoints.save(run.learner, state)
-        raise
 
 
 def _seen(run: Run, step: int) -> TrainerState:

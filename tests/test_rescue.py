@@ -1,0 +1,224 @@
+"""Memory that runs out in the middle of a run: what is said, what is saved, and how it goes on.
+
+The refusals are real: the process may not grow beyond what it has (RLIMIT_AS) and the room that is left in
+it is filled up, but for a few megabytes, at a chosen call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+import tiny_folder
+from commands import Done, groupwise, lines
+from groupwise.config import build
+from groupwise.rescue import OutOfMemoryError
+from groupwise.settings import Settings
+from groupwise.trainer import Run, train
+from test_resume import REWARD, differences
+
+LEFT = 12
+"""Megabytes that the process finds when it has been filled up."""
+FILLED = """
+import importlib, resource, torch
+HOG = []
+
+def fill():
+    status = open("/proc/self/status").read().split("VmSize:")[1]
+    resource.setrlimit(resource.RLIMIT_AS, (int(status.split()[0]) * 1024,) * 2)
+    with_room = [torch.empty(2**20, dtype=torch.uint8) for _ in range({left})]
+    for size in (2**22, 2**20, 2**18, 2**16):
+        try:
+            while True:
+                HOG.append(torch.empty(size, dtype=torch.uint8))
+        except RuntimeError as error:
+            assert "can't allocate memory" in str(error), error
+
+def filled_in(place, call):
+    *path, name = place.split(".")
+    owner = importlib.import_module(".".join(path[:-1]))
+    owner = getattr(owner, path[-1])
+    real, calls = getattr(owner, name), []
+    def wrapped(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == call:
+            fill()
+        return real(*args, **kwargs)
+    setattr(owner, name, wrapped)
+
+filled_in({place!r}, {call})
+"""
+COMMON: tuple[Any, ...] = (
+    "arithmetic", "--model", "model", "--reward", "reward.py:digits_share", "--prompts", 4,
+    "--group-size", 16, "--held-out", 4, "--max-new-tokens", 24, "--lr", 1e-3, "--steps", 4,
+    "--save-every", 100, "--tokens-per-microbatch", 2048,
+)  # fmt: skip
+WORLDS: list[tempfile.TemporaryDirectory[str]] = []
+
+
+@functools.cache
+def world() -> Path:
+    """A folder with a model whose activations are larger than what is left."""
+    WORLDS.append(tempfile.TemporaryDirectory(prefix="rescue-"))
+    folder = Path(WORLDS[-1].name)
+    words = tiny_folder.tokenizer()
+    tiny_folder.model(len(words), hidden=256).save_pretrained(folder / "model")
+    words.save_pretrained(folder / "model")
+    (folder / "reward.py").write_text(REWARD)
+    return folder
+
+
+@functools.cache
+def undisturbed() -> Path:
+    done = run("undisturbed")
+    assert done.code == 0, done.said
+    return world() / "undisturbed"
+
+
+def run(out: str, *more: Any, before: str = "") -> Done:
+    return groupwise("train", *map(str, (*COMMON, "--out", out, *more)), cwd=world(), before=before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("phase", "place", "flag"),
+    [
+        ("learning", "groupwise.learner.Learner.step", "--tokens-per-microbatch 1024"),
+        ("writing answers", "groupwise.rollouts.generate", "--max-rows 64"),
+    ],
+)
+def test_a_run_that_runs_out_of_memory_saves_and_goes_on(phase: str, place: str, flag: str) -> None:
+    """In the third step: two are saved, and the run that goes on ends as the one that was not disturbed."""
+    out = phase.replace(" ", "-")
+    # the sampler is asked once before training
+    call = 3 if phase == "learning" else 4
+    left = LEFT if phase == "learning" else 0
+    done = run(out, before=FILLED.format(place=place, call=call, left=left))
+    done.sentence(
+        f"memory ran out while {phase}", "the 2 steps before are saved", f"train --resume {out} {flag}"
+    )
+    assert [row["step"] for row in lines(world() / out / "metrics.jsonl")] == [0, 1, 2]
+    assert [p.name for p in (world() / out / "checkpoints").iterdir()] == ["2"]
+    again = groupwise("train", "--resume", out, cwd=world())
+    assert again.code == 0, again.said
+    assert differences(world() / out, undisturbed()) == []
+
+
+@pytest.mark.slow
+def test_the_proposed_setting_may_be_followed() -> None:
+    place = "groupwise.learner.Learner.step"
+    done = run("followed", before=FILLED.format(place=place, call=3, left=LEFT))
+    flags = done.said.split("--resume followed ")[1].split()[:2]
+    again = groupwise("train", "--resume", "followed", *flags, "--max-rows", "32", cwd=world())
+    assert again.code == 0, again.said
+    config = json.loads((world() / "followed" / "run.json").read_text())["config"]
+    assert (config["tokens_per_microbatch"], config["max_rows"]) == (1024, 32)
+    assert [row["step"] for row in lines(world() / "followed" / "metrics.jsonl")] == [0, 1, 2, 3, 4]
+
+
+# ---------------------------------------------------------------------------- what is saved when
+
+
+def cart(folder: Path, **more: Any) -> Run:
+    pytest.importorskip("gymnasium")
+    small = {"steps": 3, "prompts": 2, "group_size": 3, "held_out": 2, "epochs": 2, "evaluate_every": 2}
+    chosen = Settings(task="gym:CartPole-v1", device="cpu", save_every=100, **{**small, **more})
+    folder.mkdir(exist_ok=True)
+    return build(chosen, folder, Console(file=io.StringIO()), lambda: False).run
+
+
+def failing(function: Any, call: int, after: bool = False) -> Any:
+    """The function, but for memory refused before (or after) it has done its work at a call."""
+    calls: list[int] = []
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        value = function(*args, **kwargs) if after or len(calls) != call else None
+        if len(calls) == call:
+            torch.empty(2**60)
+        return value
+
+    return wrapped
+
+
+def ends(run: Run) -> OutOfMemoryError:
+    with contextlib.closing(run.journal), pytest.raises(OutOfMemoryError) as caught:  # type: ignore[type-var]
+        train(run)
+    return caught.value
+
+
+def test_a_failure_in_the_backward_pass_saves_the_steps_before(tmp_path: Path) -> None:
+    run = cart(tmp_path, epochs=1)
+    run.learner._backward = failing(run.learner._backward, 3)  # type: ignore[method-assign]
+    error = ends(run)
+    assert error.phase == "learning"
+    assert "the 2 steps before are saved" in str(error)
+    assert run.checkpoints.steps() == [2]
+    assert all(w.grad is None for w in run.learner.masters.weights.values())
+
+
+def test_a_failure_after_a_weight_may_have_moved_saves_nothing(tmp_path: Path) -> None:
+    """In the optimizer, and in the second epoch of a step: the weights are of no step's end."""
+    optimizing = cart(tmp_path / "a")
+    optimizing.learner.optimizer.step = failing_inside(optimizing)  # type: ignore[method-assign]
+    error = ends(optimizing)
+    assert "there is no checkpoint yet" in str(error)
+    assert optimizing.checkpoints.steps() == []
+    second = cart(tmp_path / "b")
+    second.learner._backward = failing(second.learner._backward, 2)  # type: ignore[method-assign]
+    assert "there is no checkpoint yet" in str(ends(second))
+    kept = cart(tmp_path / "c")
+    kept = replace(kept, schedule=replace(kept.schedule, save_every=1))
+    kept.learner._backward = failing(kept.learner._backward, 4)  # type: ignore[method-assign]
+    assert "the last checkpoint, of step 1, stands" in str(ends(kept))
+    assert kept.checkpoints.steps() == [1]
+
+
+def failing_inside(run: Run) -> Any:
+    """A step of the optimizer that has begun when memory is refused."""
+    optimizer, real = run.learner.optimizer, run.learner.optimizer.step
+    optimizer.register_step_post_hook(lambda *_: torch.empty(2**60) and None)
+    return real
+
+
+def test_a_failure_in_an_evaluation_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    """The weights have moved and the step has no line yet."""
+    run = cart(tmp_path)
+    run.sampler.collect = failing(run.sampler.collect, 4)  # type: ignore[method-assign]
+    error = ends(run)  # held-out, step 1, step 2, held-out
+    assert error.phase == "answering held-out prompts"
+    assert run.checkpoints.steps() == []
+
+
+def test_a_failure_in_a_reward_is_memory_refused_too(tmp_path: Path) -> None:
+    run = cart(tmp_path)
+
+    def score(cohort: Sequence[Any], state: Any) -> Any:
+        if state.global_step == 1:
+            raise MemoryError
+        return run.score(cohort, state)
+
+    error = ends(replace(run, score=score))
+    assert error.phase == "scoring"
+    assert run.checkpoints.steps() == [1]
+
+
+def test_other_errors_pass_as_they_are(tmp_path: Path) -> None:
+    run = cart(tmp_path)
+
+    def score(cohort: Sequence[Any], state: Any) -> Any:
+        raise RuntimeError("something else")
+
+    with contextlib.closing(run.journal), pytest.raises(RuntimeError, match="something else"):  # type: ignore[type-var]
+        train(replace(run, score=score))
