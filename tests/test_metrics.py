@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -212,3 +214,17 @@ def test_rounding_does_not_hide_a_flat_group() -> None:
     turn = Turn(np.array([1]), np.array([2]), np.array([-1.0], dtype=np.float32))
     group = Group(Prompt(0, "?"), tuple(replace(member, turns=(turn,)) for _ in range(6)))
     assert of_cohort([group])["frac_reward_zero_std"] == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the mark is Linux's")
+def test_the_peak_is_the_processes_own_and_not_its_parents() -> None:
+    """The system's own count begins at what the parent held when it started the child."""
+    big = np.ones(2**29 // 8)  # half a GiB, touched
+    code = (
+        "from groupwise.metrics import peak_memory_gib as peak\n"
+        "first = peak(); held = b'x' * 2**29; print(first, peak())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    at_first, then = map(float, done.stdout.split())
+    assert at_first + 0.9 * big.nbytes / 2**30 < peak_memory_gib(), "less than the parent's"
+    assert then == pytest.approx(at_first + 0.5, abs=0.1)

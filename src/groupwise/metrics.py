@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 import time
@@ -96,11 +97,17 @@ class Clock:
 
 
 def peak_memory_gib() -> float:
-    """The most memory the process ever held: resident on a CPU, allocated by torch on a GPU."""
+    """The most memory the process ever held: resident on a CPU, allocated by torch on a GPU.
+
+    Linux's ru_maxrss begins at the parent's, so the process's own mark is read where there is one.
+    """
     if torch.cuda.is_initialized():
         on_gpu = max(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
         if on_gpu:
             return on_gpu / 2**30
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found[1]) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
