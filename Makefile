@@ -1,7 +1,7 @@
 # make train   train the default model on two-digit addition and show the gain
 # make test    the whole test suite
 # make check   format, lint, types and the fast tests
-# make bench   against TRL, PPO and the machine's limits: about two hours on two cores; each script of
+# make bench   against TRL, PPO and the machine's limits: hours on two cores; each script of
 #              bench/ runs alone and explains itself with --help
 # With a GPU: make train CONSTRAINTS=   (installs the newest torch instead of the pinned CPU set)
 
@@ -30,7 +30,7 @@ bench: .venv/installed
 	$(BIN)/python bench/growth.py --out bench/results/growth.json
 	$(BIN)/python bench/reach.py --side ours --every 1 --out bench/results/reach.json
 	-$(BIN)/python bench/reach.py --side trl-fp32 --every 1 --out bench/results/reach.json
-	$(BIN)/python bench/plan_check.py --out bench/results/plan.json
+	$(BIN)/python bench/plan_check.py
 	$(BIN)/python bench/pictures.py
 
 .venv/installed: pyproject.toml constraints-cpu.txt

@@ -2,11 +2,11 @@
 
     python bench/plan_check.py                    all workloads; writes bench/results/plan.json
     python bench/plan_check.py --workload long    one of them, in this process, as a line of JSON
-    python bench/plan_check.py --workload 4,8,50,64,2048 --model FOLDER      another size
+    python bench/plan_check.py --workload 4,8,50,64,1024 --model FOLDER      another size
 
 Each workload runs in a process of its own: a small step first, which makes Adam's moments, then one of
 full size. To fit the constants anew when the engine has changed: count what a layer keeps
-(`planning.sizes.Kept`), run this, and then move `plan_sizes.Working.slack` for memory and
+(`planning.sizes.Kept`), run this, and then move `planning.sizes.Working.slack` for memory and
 `planning.time.Efficiency` for time until both agree.
 """
 
@@ -39,12 +39,13 @@ from groupwise.planning.sizes import GIB, Workload
 from groupwise.planning.time import seconds
 from groupwise.policies import LanguagePolicy
 from groupwise.precision import best_device, best_dtype
+from groupwise.settings import ARITHMETIC, LANGUAGE
 
 SIZES = {
-    "short": (4, 8, 50, 64, 2048),
-    "long": (4, 8, 460, 64, 2048),
-    "ragged": (8, 16, 50, 128, 2048),
-    "arithmetic": (8, 16, 30, 4, 2048),
+    "short": (4, 8, 50, 64, LANGUAGE.tokens_per_microbatch),
+    "long": (4, 8, 460, 64, LANGUAGE.tokens_per_microbatch),
+    "ragged": (8, 16, 50, 128, LANGUAGE.tokens_per_microbatch),
+    "arithmetic": (8, 16, 30, 4, ARITHMETIC.tokens_per_microbatch),
 }
 """Prompts, answers to each, tokens of a prompt, tokens of an answer, tokens of a micro-batch."""
 RAGGED = "ragged"

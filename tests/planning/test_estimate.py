@@ -186,7 +186,7 @@ def test_the_budget_that_is_proposed_holds_the_longest_sequence() -> None:
 
 
 def recorded() -> list[dict[str, Any]]:
-    return json.loads(RECORDED.read_text()) if RECORDED.exists() else []
+    return json.loads(RECORDED.read_text())
 
 
 @pytest.mark.parametrize("result", recorded(), ids=lambda r: r["workload"])
