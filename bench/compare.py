@@ -154,7 +154,7 @@ def _interpreter(given: Path | None, variants: Sequence[str]) -> Path | None:
         python = trl_python(given)
         versions(python)
     except TrlMissingError as error:
-        console.print(f"{error} Only our side is measured.", markup=False, style="red")
+        console.print(f"{str(error).rstrip('.')}. Only our side is measured.", markup=False, style="red")
         return None
     return python
 

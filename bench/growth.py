@@ -10,7 +10,8 @@ ignored) and random rewards. Micro-batches are the library's default; a point wh
 fit is given room for its whole group, and marked with *.
 
 Columns: seconds an answer to generate and to learn from; milliseconds of a decoding step, in which every
-answer grows by a token (generating without reading the prompts, by the number of steps); peak memory; tokens that a training pass reads. `unshared` is computed, not measured: what a
+answer grows by a token (generating without reading the prompts, by the number of steps); peak
+memory; tokens that a training pass reads. `unshared` is computed, not measured: what a
 system reads that repeats the prompt before each answer, G (P + R) where sharing reads P + G R.
 """
 
