@@ -29,9 +29,14 @@ from groupwise.learner import Masters, Optimization
 from groupwise.losses import clipped
 from groupwise.policies import PackedTokens
 from groupwise.recipes import DAPO
-from groupwise.trajectory import Batch
+from groupwise.trajectory import Batch, Group
 
-POLICY = replace(DAPO, advantage=torch.ones_like, surrogate=clipped(0.2, 0.2))
+
+def _everyone(rewards: Tensor, group: Group) -> Tensor:
+    return torch.ones_like(rewards)
+
+
+POLICY = replace(DAPO, advantage=_everyone, surrogate=clipped(0.2, 0.2))
 """PPO's policy loss, a mean over tokens. `advantage` only keeps every answer in: see `estimates`."""
 
 

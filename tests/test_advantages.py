@@ -185,9 +185,10 @@ def test_batch_scale_divides_by_the_deviation_of_the_raw_rewards_of_the_step() -
 def test_rescale_sees_only_scored_answers_and_returns_them_to_their_places() -> None:
     seen: list[list[float]] = []
 
-    def tenfold(rewards: Tensor, advantages: Tensor) -> Tensor:
+    def tenfold(advantage: Tensor, trajectory_id: Tensor, rewards: Tensor) -> Tensor:
         seen.append(rewards.tolist())
-        return 10 * advantages
+        assert trajectory_id.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+        return 10 * advantage
 
     got = values(assign([group(None, 1.0, 0.0), group(3.0, None, 1.0)], center, tenfold))
     assert seen == [[1.0, 0.0, 3.0, 1.0]]

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from groupwise import losses
-from groupwise.losses import cispo, clipped, constant, per_token_mean, per_trajectory, per_trajectory_mean
+from groupwise.losses import (
+    Decisions,
+    cispo,
+    clipped,
+    constant,
+    per_token_mean,
+    per_trajectory,
+    per_trajectory_mean,
+)
 from groupwise.recipes import RECIPES, objective
 
 
@@ -22,10 +30,17 @@ def _float64() -> Iterator[None]:
     torch.set_default_dtype(before)
 
 
+def having(advantage: Tensor, ids: Tensor | None = None) -> Decisions:
+    """Decisions of which only the advantages, and whose they are, matter."""
+    zero = torch.zeros_like(advantage)
+    ids = torch.arange(len(advantage)) if ids is None else ids
+    return Decisions(advantage, ids, zero, zero, zero)
+
+
 def value_and_slope(surrogate: losses.Surrogate, ratio: float, advantage: float) -> tuple[float, float]:
     """What is maximised (the term, negated) and its derivative by log pi."""
     log_ratio = torch.tensor([math.log(ratio)], requires_grad=True)
-    gain = -surrogate(log_ratio, torch.tensor([advantage]))
+    gain = -surrogate(log_ratio, having(torch.tensor([advantage])))
     (slope,) = torch.autograd.grad(gain.sum(), log_ratio)
     return gain.item(), slope.item()
 
@@ -70,7 +85,7 @@ def test_the_bound_is_dual_clip() -> None:
     advantage = torch.full_like(ratio, -0.7)
     plain_clip = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
     dual = torch.maximum(plain_clip, c * advantage)
-    torch.testing.assert_close(-clipped(0.2, 0.2, bound=c)(ratio.log(), advantage), dual)
+    torch.testing.assert_close(-clipped(0.2, 0.2, bound=c)(ratio.log(), having(advantage)), dual)
 
 
 @pytest.mark.parametrize("arguments", [(0.0, 0.2), (-0.1, 0.2), (1.1, 0.2), (0.2, 0.0), (0.2, -1.0)])
@@ -106,7 +121,7 @@ def test_plain_is_the_importance_weighted_gradient(ratio: float) -> None:
 
 
 def test_opposite_log_ratios_cancel_in_a_trajectory() -> None:
-    got = per_trajectory(torch.tensor([0.2, -0.2, 0.5]), torch.tensor([0, 0, 1]))
+    got = per_trajectory(torch.tensor([0.2, -0.2, 0.5]), having(torch.zeros(3), torch.tensor([0, 0, 1])))
     assert got.tolist() == [0.0, 0.0, 0.5]
 
 
@@ -114,7 +129,8 @@ def test_a_trajectory_pulls_each_of_its_decisions_by_its_own_ratio() -> None:
     """Sequence i adds s_i A_i / n, so each of its T_i decisions gets s_i A_i / (n T_i)."""
     log_ratio = torch.tensor([0.3, -0.1, 0.2, -0.4, 0.1], requires_grad=True)
     ids, advantage = torch.tensor([0, 0, 1, 1, 1]), torch.tensor([2.0, 2.0, -1.0, -1.0, -1.0])
-    gain = -torch.dot(per_trajectory_mean(ids), losses.plain(per_trajectory(log_ratio, ids), advantage))
+    d = having(advantage, ids)
+    gain = -torch.dot(per_trajectory_mean(ids, ids), losses.plain(per_trajectory(log_ratio, d), d))
     s = [math.exp(0.1), math.exp(-0.1 / 3)]
     assert gain.item() == pytest.approx((s[0] * 2 - s[1]) / 2, rel=1e-12)
     (slope,) = torch.autograd.grad(gain, log_ratio)
@@ -126,12 +142,12 @@ def test_gspo_and_gspo_token_have_the_same_gradient(surrogate: losses.Surrogate)
     """GSPO-token: sg[s_i] pi / sg[pi] for each token. Equal while A is constant over a trajectory."""
     log_ratio = torch.tensor([0.3, -0.1, -0.2, -0.4, 0.1], requires_grad=True)
     ids, advantage = torch.tensor([0, 0, 1, 1, 1]), torch.tensor([-2.0, -2.0, 1.0, 1.0, 1.0])
-    weight = per_trajectory_mean(ids)
-    level = per_trajectory(log_ratio, ids)
+    weight, d = per_trajectory_mean(ids, ids), having(advantage, ids)
+    level = per_trajectory(log_ratio, d)
     token = level.detach() + log_ratio - log_ratio.detach()
     slopes = []
     for x in (level, token):
-        loss = torch.dot(weight, surrogate(x, advantage))
+        loss = torch.dot(weight, surrogate(x, d))
         slopes.append(torch.autograd.grad(loss, log_ratio, retain_graph=True)[0])
     assert slopes[0].abs().min() > 0
     torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-12, atol=0)
@@ -202,8 +218,8 @@ FIRST_ONLY = (T26 == 0).to(torch.float64)
 def test_weightings_of_lengths_2_and_6_meet_the_table(
     weigh: losses.Weigh, of_ones: float, of_first: float
 ) -> None:
-    assert weigh(T26).sum().item() == pytest.approx(of_ones, abs=1e-12)
-    assert torch.dot(weigh(T26), FIRST_ONLY).item() == pytest.approx(of_first, abs=1e-12)
+    assert weigh(T26, T26).sum().item() == pytest.approx(of_ones, abs=1e-12)
+    assert torch.dot(weigh(T26, T26), FIRST_ONLY).item() == pytest.approx(of_first, abs=1e-12)
 
 
 @pytest.mark.parametrize("ids", [[3, 3, 900, 900, 900], [9, 9, 1, 1, 1], [4, 7, 4, 7, 7], [-5, 2, -5, 2, 2]])
@@ -211,9 +227,9 @@ def test_weightings_of_lengths_2_and_6_meet_the_table(
 def test_weights_depend_on_which_ids_are_equal_and_on_nothing_else(
     weigh: losses.Weigh, ids: list[int]
 ) -> None:
-    got = weigh(torch.tensor(ids))
+    got = weigh(torch.tensor(ids), torch.tensor(ids))
     first = torch.tensor(ids) == ids[0]
-    dense = weigh(torch.tensor([0, 0, 1, 1, 1]))
+    dense = weigh(torch.tensor([0, 0, 1, 1, 1]), torch.zeros(5, dtype=torch.int64))
     torch.testing.assert_close(got[first], dense[:2], rtol=1e-12, atol=0)
     torch.testing.assert_close(got[~first], dense[2:], rtol=1e-12, atol=0)
 
@@ -223,14 +239,16 @@ def test_the_trajectory_ratio_depends_on_which_ids_are_equal_and_on_nothing_else
     """Sizing the sums by the last id, not the largest, is out of range when ids fall."""
     log_ratio, index = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5]), torch.tensor(ids)
     by_hand = torch.stack([log_ratio[index == i].mean() for i in index])
-    torch.testing.assert_close(per_trajectory(log_ratio, index), by_hand, rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        per_trajectory(log_ratio, having(log_ratio, index)), by_hand, rtol=1e-12, atol=0
+    )
 
 
 def test_no_decisions_have_no_weights_and_no_ratios() -> None:
     none = torch.zeros(0, dtype=torch.int64)
     for weigh in (per_trajectory_mean, per_token_mean, constant(10)):
-        assert weigh(none).shape == (0,)
-    assert per_trajectory(torch.zeros(0), none).shape == (0,)
+        assert weigh(none, none).shape == (0,)
+    assert per_trajectory(torch.zeros(0), having(torch.zeros(0), none)).shape == (0,)
 
 
 # ---------------------------------------------------------------- cuts
@@ -257,7 +275,7 @@ def test_cutting_anywhere_between_trajectories_leaves_loss_and_gradient(
     advantage = torch.randn(len(lengths), generator=draw)[ids]
     new = (behaviour + 0.2 * noise).requires_grad_()
     recipe = RECIPES[name]
-    weight = recipe.weigh(ids)
+    weight = recipe.weigh(ids, torch.zeros_like(ids))
 
     def total(parts: list[slice]) -> tuple[Tensor, Tensor]:
         value = torch.zeros(())
@@ -283,7 +301,7 @@ def test_a_log_ratio_of_a_thousand_is_finite(
     surrogate: losses.Surrogate, advantage: float, log_ratio: float
 ) -> None:
     x = torch.tensor([log_ratio], dtype=torch.float32, requires_grad=True)
-    term = surrogate(x, torch.tensor([advantage], dtype=torch.float32))
+    term = surrogate(x, having(torch.tensor([advantage], dtype=torch.float32)))
     (slope,) = torch.autograd.grad(term.sum(), x)
     assert term.isfinite().all()
     assert slope.isfinite().all()

@@ -147,7 +147,7 @@ def test_entropy_lowers_the_loss_by_its_weighted_mean() -> None:
 
 def test_given_weights_replace_the_recipes() -> None:
     new, old, advantage, ids, _ = step()
-    weight = DAPO.weigh(ids)
+    weight = DAPO.weigh(ids, ids)
     got = objective(replace(DAPO, weigh=losses.constant(3)), new, old, advantage, ids, weight=weight)
     assert got.value.item() == objective(DAPO, new, old, advantage, ids).value.item()
 
@@ -173,7 +173,7 @@ def test_expected_gradient_of_a_bandit(recipe: Recipe, factor: Callable[[int], f
     mean = torch.zeros(3)
     for arms in itertools.product(range(3), repeat=size):
         new = logp[list(arms)]
-        loss = objective(recipe, new, new.detach(), recipe.advantage(rewards[list(arms)]), ids)
+        loss = objective(recipe, new, new.detach(), recipe.advantage(rewards[list(arms)], None), ids)
         (slope,) = torch.autograd.grad(-loss.value, logits, retain_graph=True)
         mean += new.detach().sum().exp() * slope
     torch.testing.assert_close(mean, factor(size) * grad_j, rtol=0, atol=1e-12)
@@ -213,7 +213,7 @@ def test_on_policy_nothing_is_clipped_and_the_gradient_is_reinforce(name: str) -
     new = old.clone().requires_grad_()
     got = objective(RECIPES[name], new, old, advantage, ids, old)
     (slope,) = torch.autograd.grad(got.value, new)
-    torch.testing.assert_close(slope, -RECIPES[name].weigh(ids) * advantage, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(slope, -RECIPES[name].weigh(ids, ids) * advantage, rtol=1e-12, atol=1e-15)
     assert got.metrics["clip_ratio/region_mean"].item() == 0
     assert got.metrics["ratio"].item() == pytest.approx(1, rel=1e-12), (
         "a mean, whatever the weights add up to"

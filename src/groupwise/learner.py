@@ -159,6 +159,10 @@ class Learner:
         scores = self.policy.score(piece.inputs, entropy_gradient=recipe.entropy_scale != 0)
         at = slice(piece.start, piece.stop)
         device = scores.logp.device
+
+        def cut(vector: Tensor | None) -> Tensor | None:
+            return None if vector is None else vector[at].to(device)
+
         behaviour = batch.behaviour_logp[at].to(device)
         loss = objective(
             recipe,
@@ -166,12 +170,15 @@ class Learner:
             behaviour,
             batch.advantage[at].to(device),
             batch.trajectory_id[at].to(device),
-            None if batch.reference_logp is None else batch.reference_logp[at].to(device),
+            cut(batch.reference_logp),
+            proximal_logp=cut(batch.proximal_logp),
             entropy=scores.entropy,
-            weight=batch.weight[at].to(device),
+            selected=cut(batch.selected),
+            weight=cut(batch.weight),
         )
         loss.value.backward()
-        gap = (scores.logp.detach() - behaviour).abs()
+        began = behaviour if batch.proximal_logp is None else batch.proximal_logp[at].to(device)
+        gap = (scores.logp.detach() - began).abs()
         # a share of the step's mean: pieces add up to it whatever the weighting and whatever was left out
         share = batch.weight[at].sum() / batch.weight.sum()
         metrics = {name: value * share for name, value in loss.metrics.items()}

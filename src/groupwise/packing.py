@@ -40,8 +40,9 @@ def pack(
     ]
     if not scored:
         return None
-    ids = torch.from_numpy(np.repeat(np.arange(len(scored)), [t.n_decisions for _, t in scored]))
-    weight = recipe.weigh(ids)
+    lengths = [t.n_decisions for _, t in scored]
+    ids = torch.from_numpy(np.repeat(np.arange(len(scored)), lengths))
+    weight = recipe.weigh(ids, torch.from_numpy(np.repeat([i for i, _ in scored], lengths)))
     teaches = np.array([_teaches(t, recipe) for _, t in scored])
     kept = [member for member, keep in zip(scored, teaches, strict=True) if keep]
     if not kept:
@@ -54,6 +55,7 @@ def pack(
         advantage=_flat([t.advantage for _, t in kept if t.advantage is not None]),
         weight=weight[mask].float(),
         trajectory_id=ids[mask],
+        proximal_logp=_proximal([t for _, t in kept]),
     )
     if reference is None:
         return batch
@@ -64,6 +66,12 @@ def _teaches(trajectory: Trajectory, recipe: Recipe) -> bool:
     if trajectory.advantage is None:
         raise ValueError("pack needs advantages: call advantages.assign first")
     return not recipe.skips_zero_advantage or bool(trajectory.advantage.any())
+
+
+def _proximal(trajectories: Sequence[Trajectory]) -> torch.Tensor | None:
+    if all(t.proximal_logp is None for t in trajectories):
+        return None
+    return _flat([t.behaviour_logp if t.proximal_logp is None else t.proximal_logp for t in trajectories])
 
 
 def _flat(arrays: Sequence[np.ndarray]) -> torch.Tensor:

@@ -80,6 +80,8 @@ class Trajectory:
     """What the rewards asked to be saved beside the answer."""
     advantage: np.ndarray | None = None
     """[n_decisions]."""
+    proximal_logp: np.ndarray | None = None
+    """[n_decisions] under the policy that the step begins with; None: that policy chose."""
 
     @property
     def n_decisions(self) -> int:
@@ -131,6 +133,10 @@ class Batch:
     """[N] int64, rising."""
     reference_logp: Tensor | None = None
     """[N] float32, under the frozen reference."""
+    proximal_logp: Tensor | None = None
+    """[N] float32, under the policy that the step begins with; None: the behaviour's."""
+    selected: Tensor | None = None
+    """[N] bool: the decisions that the recipe picked."""
 
     def __len__(self) -> int:
         return len(self.advantage)

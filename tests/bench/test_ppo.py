@@ -229,7 +229,7 @@ def test_the_parts_of_a_saving_add_up() -> None:
 
 def test_flat_groups_are_kept_by_ppo_and_left_out_by_grpo() -> None:
     """A critic has something to say about answers that all earned the same; siblings have not."""
-    assert ppo_core.POLICY.advantage(torch.tensor([1.0, 1.0])).all()
+    assert ppo_core.POLICY.advantage(torch.tensor([1.0, 1.0]), Group(Prompt(0, "?"), ())).all()
     assert not DAPO.advantage(torch.tensor([1.0, 1.0])).any()
 
 

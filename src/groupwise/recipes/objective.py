@@ -1,0 +1,134 @@
+"""The one function that computes a recipe's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from groupwise import losses
+from groupwise.losses import Decisions
+from groupwise.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The number to differentiate, and what a person wants to know about it."""
+
+    value: Tensor
+    """Scalar. Near 0 on-policy whatever happens: not a measure of progress."""
+    metrics: Mapping[str, Tensor]
+    """Scalars without gradient: means under the loss's own weights (see docs/metrics.md)."""
+
+
+def objective(
+    recipe: Recipe,
+    new_logp: Tensor,
+    behaviour_logp: Tensor,
+    advantage: Tensor,
+    trajectory_id: Tensor,
+    reference_logp: Tensor | None = None,
+    *,
+    proximal_logp: Tensor | None = None,
+    entropy: Tensor | None = None,
+    selected: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> Loss:
+    """Loss and metrics of N decisions, from plain tensors alone.
+
+    Args:
+        new_logp: [N] natural log-probabilities under the policy in training, with gradient.
+        behaviour_logp: [N] under the policy that chose, at its temperature.
+        advantage: [N].
+        trajectory_id: [N] int64; decisions of one trajectory share an id, whole trajectories only.
+        reference_logp: [N] under the frozen reference; needed where `recipe.kl` is given.
+        proximal_logp: [N] under the policy that the step began with; None: that policy chose.
+        entropy: [N] nats, with gradient; needed where `recipe.entropy_scale` is not 0.
+        selected: [N] bool, the decisions that the recipe picked.
+        weight: [N]; None computes `recipe.weigh` over these N, as of one group. Pass a slice of the step's
+            weights to compute the loss in cuts: the sum over cuts is the whole, value and gradient.
+
+    Raises:
+        ValueError: shapes differ, or the recipe needs an input that is missing.
+    """
+    vectors = {
+        "behaviour_logp": behaviour_logp,
+        "advantage": advantage,
+        "reference_logp": reference_logp,
+        "proximal_logp": proximal_logp,
+        "entropy": entropy,
+        "weight": weight,
+    }
+    _check(recipe, new_logp, {**vectors, "trajectory_id": trajectory_id, "selected": selected})
+    if vectors["weight"] is None:
+        vectors["weight"] = recipe.weigh(trajectory_id, torch.zeros_like(trajectory_id))
+    if new_logp.dtype in (torch.float16, torch.bfloat16):
+        new_logp = new_logp.float()  # a ratio of 16-bit log-probs is noise
+    ready = {name: x.to(new_logp.dtype) for name, x in vectors.items() if x is not None}
+    share = ready.pop("weight")
+    ready.setdefault("proximal_logp", ready["behaviour_logp"])
+    decisions = Decisions(trajectory_id=trajectory_id, new_logp=new_logp, selected=selected, **ready)
+    return _loss(recipe, decisions, share)
+
+
+def _loss(recipe: Recipe, d: Decisions, weight: Tensor) -> Loss:
+    log_ratio = d.log_ratio
+    level = recipe.ratio(log_ratio, d)
+    term = recipe.surrogate(level, d)
+    share = weight / weight.sum()
+    metrics = {"ratio": _exp_mean(share, log_ratio), **_clip_metrics(recipe, level, d, share)}
+    if recipe.correction is not None:
+        factor = recipe.correction(d).detach()
+        term = factor * term
+        metrics["correction"] = torch.dot(share, factor)
+    value = torch.dot(weight, term)
+    if recipe.kl is not None and d.reference_logp is not None:
+        value = value + recipe.kl_scale * torch.dot(
+            weight, recipe.kl(d.new_logp, d.reference_logp, log_ratio)
+        )
+    if d.reference_logp is not None:
+        metrics["kl"] = torch.dot(share, losses.k3(d.new_logp, d.reference_logp, log_ratio)).detach()
+    if d.entropy is not None:
+        metrics["entropy"] = torch.dot(share, d.entropy).detach()
+        if recipe.entropy_scale:
+            value = value - recipe.entropy_scale * torch.dot(weight, d.entropy)
+    return Loss(value, metrics)
+
+
+def _exp_mean(weight: Tensor, log_ratio: Tensor) -> Tensor:
+    return torch.dot(weight, log_ratio.detach().clamp(max=losses.MAX_LOG_RATIO).exp())
+
+
+def _clip_metrics(recipe: Recipe, level: Tensor, d: Decisions, weight: Tensor) -> dict[str, Tensor]:
+    """Weighted share of decisions whose gradient the surrogate cut, below and above ratio 1.
+
+    Read off the surrogate's own derivative, so that it holds for any surrogate, a user's too.
+    """
+    with torch.enable_grad():
+        leaf = level.detach().requires_grad_()
+        term = recipe.surrogate(leaf, replace(d, new_logp=d.new_logp.detach())).sum()
+        slope = torch.autograd.grad(term, leaf)[0]
+    cut = (slope == 0) & (d.advantage != 0)
+    low = torch.dot(weight, (cut & (level < 0)).to(weight.dtype))
+    high = torch.dot(weight, (cut & (level > 0)).to(weight.dtype))
+    return {
+        "clip_ratio/low_mean": low,
+        "clip_ratio/high_mean": high,
+        "clip_ratio/region_mean": low + high,
+    }
+
+
+def _check(recipe: Recipe, new_logp: Tensor, vectors: Mapping[str, Tensor | None]) -> None:
+    wrong = [
+        f"{k} {list(v.shape)}" for k, v in vectors.items() if v is not None and v.shape != new_logp.shape
+    ]
+    if new_logp.ndim != 1 or wrong:
+        raise ValueError(
+            f"objective takes vectors of one length: new_logp {list(new_logp.shape)}, {', '.join(wrong)}"
+        )
+    if recipe.kl is not None and vectors["reference_logp"] is None:
+        raise ValueError("this recipe has a KL term: pass reference_logp, or set kl=None, kl_scale=0")
+    if recipe.entropy_scale and vectors["entropy"] is None:
+        raise ValueError("this recipe has an entropy bonus: pass entropy, or set entropy_scale=0")
