@@ -149,25 +149,27 @@ def peers(shape: str, work: Work, device: torch.device, dtype: torch.dtype, repe
     """transformers' generate, and a step that pads, in autocast with float32 weights."""
     rows = [r.tokens for r in requests_of(work, config_of(shape).vocab_size, 0) for _ in range(work.group)]
     prompt = torch.tensor(rows, device=device)
-    writer = random_model(shape, device).to(dtype)
-    whole, tokens = median(lambda: written(writer, prompt, work), repeats), written(writer, prompt, work)
-    del writer
+    whole, tokens = writing(random_model(shape, device).to(dtype), prompt, work, repeats)
     model = random_model(shape, device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     update = median(lambda: plain_step(model, optimizer, tokens, work, dtype), repeats)
     return {"generate": whole, "update": update}
 
 
-def written(model: Any, prompt: Tensor, work: Work) -> Tensor:
-    """[rows, P + T] by transformers' own sampling."""
-    return model.generate(
-        prompt,
-        attention_mask=torch.ones_like(prompt),
-        do_sample=True,
-        max_new_tokens=work.answer,
-        min_new_tokens=work.answer,
-        pad_token_id=0,
-    )
+def writing(model: Any, prompt: Tensor, work: Work, repeats: int) -> tuple[float, Tensor]:
+    """Seconds of transformers' own sampling, and its [rows, P + T]."""
+
+    def write() -> Tensor:
+        return model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            do_sample=True,
+            max_new_tokens=work.answer,
+            min_new_tokens=work.answer,
+            pad_token_id=0,
+        )
+
+    return median(write, repeats), write()
 
 
 def plain_step(model: Any, optimizer: Any, tokens: Tensor, work: Work, dtype: torch.dtype) -> None:
