@@ -27,11 +27,15 @@ class StopReason(StrEnum):
     """The world failed, as far as it says so. Not scored, excluded from the baseline, counted."""
 
 
+CURRENT = "current"
+"""Name of the policy in training."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyTag:
     """Which policy made a decision: its name and the number of optimizer steps behind it."""
 
-    name: str = "current"
+    name: str = CURRENT
     version: int = 0
 
 
@@ -137,6 +141,10 @@ class Batch:
     """[N] float32, under the policy that the step begins with; None: the behaviour's."""
     selected: Tensor | None = None
     """[N] bool: the decisions that the recipe picked."""
+    foreign: Tensor | None = None
+    """[N] bool: the decisions of another policy than the one in training; None: there are none."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What making it up showed: what was left out, how far the policy that chose is."""
 
     def __len__(self) -> int:
         return len(self.advantage)
