@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from decisions import having
 from groupwise import losses
@@ -45,3 +46,89 @@ def test_gspo_and_gspo_token_have_the_same_gradient(surrogate: losses.Surrogate)
         slopes.append(torch.autograd.grad(loss, log_ratio, retain_graph=True)[0])
     assert slopes[0].abs().min() > 0
     torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-12, atol=0)
+
+
+def test_gspo_token_is_a_ratio_of_this_package() -> None:
+    """The value of the mean, the gradient of the own decision."""
+    log_ratio = torch.tensor([0.3, -0.1, 0.5], requires_grad=True)
+    d = having(torch.ones(3), torch.tensor([0, 0, 1]))
+    got = losses.per_trajectory_token(log_ratio, d)
+    assert got.tolist() == pytest.approx([0.1, 0.1, 0.5])
+    (slope,) = torch.autograd.grad(got[0], log_ratio)
+    assert slope.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("advantage", "log_ratio", "mean", "slopes"),
+    [
+        (1.0, [0.6, 0.0], 0.2, [0, 0.5]),
+        (1.0, [-0.6, 0.0], -0.3, [0.5, 0.5]),
+        (-1.0, [0.6, 0.0], 0.3, [0.5, 0.5]),
+        (-1.0, [-0.6, 0.0], -0.2, [0, 0.5]),
+        (0.0, [0.6, -0.6], 0.0, [0.5, 0.5]),
+    ],
+)
+def test_the_geometric_mean_is_clipped_decision_by_decision_on_the_side_it_is_pushed_to(
+    advantage: float, log_ratio: list[float], mean: float, slopes: list[float]
+) -> None:
+    """T = 2, log rho = (.6, 0), A > 0: exp(.2). Clipping the mean, or both sides, gives other numbers."""
+    x = torch.tensor(log_ratio, requires_grad=True)
+    d = having(torch.full((2,), advantage), torch.zeros(2, dtype=torch.int64))
+    got = losses.clipped_mean(0.4, 0.4)(x, d)
+    assert got.tolist() == pytest.approx([mean, mean])
+    assert torch.autograd.grad(got[0], x)[0].tolist() == pytest.approx(slopes)
+
+
+def test_a_clip_of_log_ratios_needs_room_on_both_sides() -> None:
+    with pytest.raises(ValueError, match="both above 0"):
+        losses.clipped_mean(0.4, 0.0)
+
+
+def test_the_ratio_from_the_behaviour_includes_what_happened_before_the_step() -> None:
+    d = having(torch.ones(2), torch.zeros(2, dtype=torch.int64), behaviour_logp=torch.tensor([-0.5, -0.25]))
+    x = torch.tensor([0.1, 0.2])
+    assert losses.from_behaviour()(x, d).tolist() == pytest.approx([0.6, 0.45])
+    product = losses.from_behaviour(losses.per_trajectory_product)
+    assert product(x, d).tolist() == pytest.approx([1.05, 1.05])
+
+
+# a tree of two decisions with two arms each: root, then node 0 or 1
+TREE = {"new": (0.3, -0.2, 0.5, 0.0, -0.4, 0.1), "old": (0.0, 0.0, 0.0, 0.3, 0.2, 0.0)}
+PAYS = {(0, 0): 1.0, (0, 1): 0.0, (1, 0): 0.2, (1, 1): 0.7}
+
+
+def path_logp(logits: Tensor, path: tuple[int, int]) -> Tensor:
+    root, after = logits[:2].log_softmax(0), logits[2 + 2 * path[0] :][:2].log_softmax(0)
+    return torch.stack([root[path[0]], after[path[1]]])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "gradient"),
+    [
+        (losses.per_trajectory_product, (0.026139, -0.026139, 0.14628, -0.14628, -0.044362, 0.044362)),
+        (losses.per_decision, (0.000112, -0.000112, 0.117502, -0.117502, -0.058751, 0.058751)),
+    ],
+    ids=["of the trajectory", "of each decision"],
+)
+def test_only_the_product_over_the_trajectory_gives_the_gradient_of_the_new_policy(
+    ratio: losses.Ratio, gradient: tuple[float, ...]
+) -> None:
+    """All four paths, weighed by the old policy. Ratios of single decisions give nearly the OLD gradient."""
+    new, old = torch.tensor(TREE["new"], requires_grad=True), torch.tensor(TREE["old"])
+    gain = torch.zeros(())
+    for path, reward in PAYS.items():
+        then, now = path_logp(old, path), path_logp(new, path)
+        d = having(torch.full((2,), reward), torch.zeros(2, dtype=torch.int64))
+        term = losses.plain(ratio(now - then, d), d)
+        gain = gain - then.sum().exp() * torch.dot(
+            losses.per_trajectory_total(d.trajectory_id, d.trajectory_id), term
+        )
+    assert torch.autograd.grad(gain, new)[0].tolist() == pytest.approx(gradient, abs=1e-6)
+
+
+def test_the_trees_gradient_is_that_of_its_expected_reward() -> None:
+    """The numbers above once more, from the definition."""
+    new = torch.tensor(TREE["new"], requires_grad=True)
+    expected = sum((path_logp(new, p).sum().exp() * r for p, r in PAYS.items()), torch.zeros(()))
+    got = torch.autograd.grad(expected, new)[0].tolist()
+    assert got == pytest.approx((0.026139, -0.026139, 0.14628, -0.14628, -0.044362, 0.044362), abs=1e-6)

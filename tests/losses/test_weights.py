@@ -54,3 +54,46 @@ def test_no_decisions_have_no_weights_and_no_ratios() -> None:
     for weigh in (per_trajectory_mean, per_token_mean, constant(10)):
         assert weigh(none, none).shape == (0,)
     assert per_trajectory(torch.zeros(0), having(torch.zeros(0), none)).shape == (0,)
+
+
+def test_by_length_a_trajectory_counts_as_many_times_as_it_has_decisions() -> None:
+    assert losses.per_trajectory_total(T26, T26).sum().item() == pytest.approx(4)
+    assert torch.dot(losses.per_trajectory_total(T26, T26), FIRST_ONLY).item() == pytest.approx(1)
+
+
+# three groups: two answers of lengths (2, 1), one of 3, one of 2
+IDS = torch.tensor([0, 0, 1, 2, 2, 2, 3, 3])
+GROUPS = torch.tensor([5, 5, 5, 8, 8, 8, 9, 9])
+
+
+@pytest.mark.parametrize(
+    ("inner", "thirds"),
+    [
+        (per_trajectory_mean, [1 / 4, 1 / 4, 1 / 2, 1 / 3, 1 / 3, 1 / 3, 1 / 2, 1 / 2]),
+        (per_token_mean, [1 / 3, 1 / 3, 1 / 3, 1 / 3, 1 / 3, 1 / 3, 1 / 2, 1 / 2]),
+        (constant(4), [1 / 8, 1 / 8, 1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 4, 1 / 4]),
+    ],
+)
+def test_each_group_counts_alike_however_many_answers_it_has(
+    inner: losses.Weigh, thirds: list[float]
+) -> None:
+    got = losses.each_group_alike(inner)(IDS, GROUPS)
+    assert got.tolist() == pytest.approx([x / 3 for x in thirds], rel=1e-6)
+
+
+@pytest.mark.parametrize("inner", [per_trajectory_mean, per_token_mean, constant(4)])
+def test_copies_of_a_groups_answers_change_nothing(inner: losses.Weigh) -> None:
+    """A mean over all answers would weigh a prompt of 32 answers eight times as much as one of 4."""
+    weigh, term = losses.each_group_alike(inner), torch.linspace(-1, 2, 8)
+    copies = [0, 1, 2] * 7 + [3, 4, 5, 6, 7]
+    ids = torch.tensor([10 + 2 * c + (i == 2) for c in range(7) for i in (0, 1, 2)] + [100] * 3 + [101] * 2)
+    once = torch.dot(weigh(IDS, GROUPS), term)
+    again = torch.dot(weigh(ids, GROUPS[copies]), term[copies])
+    assert again.item() == pytest.approx(once.item(), rel=1e-12)
+    plainly = torch.dot(inner(ids, GROUPS[copies]), term[copies])
+    assert plainly.item() != pytest.approx(torch.dot(inner(IDS, GROUPS), term).item(), rel=1e-2)
+
+
+def test_a_constant_length_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        constant(0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from groupwise import advantages, losses
-from groupwise.recipes import CISPO, DAPO, DR_GRPO, GRPO, GSPO, RECIPES, RLOO, Loss, Recipe, objective
+from groupwise.recipes import CISPO, DAPO, DR_GRPO, GRPO, RECIPES, RLOO, Loss, Recipe, objective
 from padded import TWINS, Padded
 
 every_recipe = pytest.mark.parametrize("name", RECIPES)
@@ -205,6 +205,15 @@ def test_metrics_are_means_under_the_weights_of_the_loss() -> None:
     assert not any(m.requires_grad for m in got.values())
 
 
+def test_a_clip_within_the_ratio_is_a_clip() -> None:
+    """GMPO clips before its mean: the surrogate alone would show that nothing is ever cut."""
+    new = torch.tensor([0.6, -2.0, 0.6, -0.6]).requires_grad_()
+    advantage, ids = torch.tensor([1.0, 1.0, -1.0, -1.0]), torch.tensor([0, 0, 1, 1])
+    got = objective(RECIPES["gmpo"], new, torch.zeros(4), advantage, ids).metrics
+    assert got["clip_ratio/high_mean"].item() == pytest.approx(1 / 4), "although the mean is below 1"
+    assert got["clip_ratio/low_mean"].item() == pytest.approx(1 / 4)
+
+
 @every_recipe
 def test_on_policy_nothing_is_clipped_and_the_gradient_is_reinforce(name: str) -> None:
     """At ratio 1 every surrogate has the gradient -w A; a value near 0 says nothing of progress."""
@@ -263,35 +272,58 @@ def test_a_missing_entropy_is_an_error() -> None:
         objective(replace(RLOO, entropy_scale=0.1), x, x, x, torch.arange(3))
 
 
-def test_a_divergence_without_a_scale_or_a_scale_without_a_divergence_is_refused() -> None:
-    """`replace(GRPO, kl=None)` alone would leave a scale that does nothing."""
-    with pytest.raises(ValueError, match="a divergence needs a scale"):
-        replace(GRPO, kl=None)
-    with pytest.raises(ValueError, match="a divergence needs a scale"):
-        replace(RLOO, kl=losses.k2)
+def test_a_correction_without_the_policy_that_the_step_began_with_is_an_error() -> None:
+    """Every weight would be 1, in silence."""
+    x = torch.zeros(3)
+    with pytest.raises(ValueError, match="pass proximal_logp"):
+        objective(RECIPES["tis"], x, x, x, torch.arange(3))
+    objective(
+        RECIPES["deepseek_v3_2"], x.requires_grad_(), x.detach(), x.detach(), torch.arange(3), x.detach()
+    )
 
 
-# ---------------------------------------------------------------- constants
+# ---------------------------------------------------------------- log-probs that nobody knows
 
 
-@pytest.mark.parametrize(
-    ("recipe", "constants"),
-    [
-        (GRPO, (advantages.standardize, losses.clipped(0.2, 0.2), losses.per_trajectory_mean, 0.04)),
-        (DR_GRPO, (advantages.center, losses.clipped(0.2, 0.2), losses.constant(1024), 0.0)),
-        (DAPO, (advantages.standardize, losses.clipped(0.2, 0.28), losses.per_token_mean, 0.0)),
-        (GSPO, (advantages.standardize, losses.clipped(3e-4, 4e-4), losses.per_trajectory_mean, 0.0)),
-        (CISPO, (advantages.standardize, losses.cispo(5.0), losses.per_token_mean, 0.0)),
-        (RLOO, (advantages.leave_one_out, losses.plain, losses.per_trajectory_mean, 0.0)),
-    ],
-    ids=["grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo"],
-)
-def test_recipes_have_the_constants_of_their_papers(recipe: Recipe, constants: tuple[object, ...]) -> None:
-    assert (recipe.advantage, recipe.surrogate, recipe.weigh, recipe.kl_scale) == constants
-    assert recipe.ratio is (losses.per_trajectory if recipe is GSPO else losses.per_decision)
-    assert recipe.needs_reference is (recipe is GRPO)
-    assert recipe.entropy_scale == 0
-    assert recipe.rescale is None
+def test_decisions_of_unknown_log_prob_have_weight_zero_and_are_counted() -> None:
+    """One NaN makes the loss NaN, its gradient too, and where() alone does not heal a gradient."""
+    s, nan = made(), torch.tensor(float("nan"))
+    unknown = torch.zeros(len(s.ids), dtype=torch.bool)
+    unknown[[2, 5]] = True
+    hidden = replace(s, behaviour=torch.where(unknown, nan, s.behaviour))
+    weight = DAPO.weigh(s.ids, s.ids)
+    got, known = hidden.loss(DAPO), ~unknown
+    want = objective(
+        DAPO, s.new[known], s.behaviour[known], s.advantage[known], s.ids[known], weight=weight[known]
+    )
+    torch.testing.assert_close(got.value, want.value, rtol=1e-12, atol=0)
+    (slope,) = torch.autograd.grad(got.value, s.new)
+    assert slope.isfinite().all()
+    assert not slope[unknown].any()
+    assert got.metrics["sampling/unknown"].item() == pytest.approx(2 / len(s.ids))
+    assert all(value.isfinite() for value in got.metrics.values())
+
+
+def test_a_teacher_without_log_probs_is_learned_from_where_none_are_needed() -> None:
+    """LUFFY asks the teacher for nothing; a correction does, and leaves out what it is not told."""
+    s, luffy = made(), RECIPES["luffy"]
+    behaviour = torch.where(s.foreign, torch.nan, s.behaviour)
+    known = {"proximal_logp": s.began, "foreign": s.foreign}
+    vectors = (s.new, behaviour, s.advantage, s.ids)
+    free = objective(luffy, *vectors, **known)
+    assert "sampling/unknown" not in free.metrics
+    assert torch.autograd.grad(free.value, s.new)[0][s.foreign].abs().min() > 0
+    corrected = objective(replace(luffy, correction=losses.truncated()), *vectors, **known)
+    assert corrected.metrics["sampling/unknown"].item() == pytest.approx(float(s.foreign.double().mean()))
+    assert not torch.autograd.grad(corrected.value, s.new)[0][s.foreign].any()
+
+
+def test_when_nothing_is_known_the_loss_is_zero() -> None:
+    s = made()
+    got = replace(s, behaviour=torch.full_like(s.behaviour, torch.nan)).loss(DAPO)
+    assert got.value.item() == 0
+    assert got.metrics["sampling/unknown"].item() == 1
+    got.value.backward()
 
 
 @every_recipe
