@@ -62,6 +62,29 @@ def rloo(new: Tensor, old: Tensor, advantage: Tensor, ref: Tensor, mask: Tensor)
     return -seq_mean_token_mean(torch.exp(new - old) * advantage, mask)
 
 
+def lite_ppo(new: Tensor, old: Tensor, advantage: Tensor, ref: Tensor, mask: Tensor) -> Tensor:
+    return -(clip(torch.exp(new - old), advantage, 0.2, 0.2) * mask).sum() / mask.sum()
+
+
+def reinforce_pp(new: Tensor, old: Tensor, advantage: Tensor, ref: Tensor, mask: Tensor) -> Tensor:
+    k2 = 0.5 * (new - ref) ** 2
+    return lite_ppo(new, old, advantage, ref, mask) + (0.01 * k2 * mask).sum() / mask.sum()
+
+
+def maxrl(new: Tensor, old: Tensor, advantage: Tensor, ref: Tensor, mask: Tensor) -> Tensor:
+    kept = clip(torch.exp(new - old), advantage, 0.2, 0.2)
+    return -(torch.where(advantage < 0, kept.maximum(3.0 * advantage), kept) * mask).sum() / mask.sum()
+
+
+def opo(new: Tensor, old: Tensor, advantage: Tensor, ref: Tensor, mask: Tensor) -> Tensor:
+    return -(torch.exp(new - old) * advantage * mask).sum() / mask.sum()
+
+
+def gigpo(new: Tensor, old: Tensor, advantage: Tensor, ref: Tensor, mask: Tensor) -> Tensor:
+    kl = torch.exp(ref - new) - (ref - new) - 1
+    return -seq_mean_token_mean(clip(torch.exp(new - old), advantage, 0.2, 0.2) - 0.01 * kl, mask)
+
+
 PADDED: dict[str, Callable[..., Tensor]] = {
     "grpo": grpo,
     "dr_grpo": dr_grpo,
@@ -69,6 +92,18 @@ PADDED: dict[str, Callable[..., Tensor]] = {
     "gspo": gspo,
     "cispo": cispo,
     "rloo": rloo,
+    "lite_ppo": lite_ppo,
+    "reinforce_pp": reinforce_pp,
+    "reinforce_pp_baseline": reinforce_pp,
+    "gdpo": dapo,
+    "passk": dapo,
+    "pkpo": rloo,
+    "maxrl": maxrl,
+    "opo": opo,
+    "process": grpo,
+    "gigpo": gigpo,
+    "tree": dapo,
+    "shrinkage": rloo,
 }
 LENGTHS = [3, 1, 6, 2, 4, 5]
 
