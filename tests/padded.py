@@ -197,12 +197,30 @@ def top_entropy(p: Padded) -> Tensor:
     return -token_mean(clip(of(p), p.advantage, 0.2, 0.28) * p.selected, p.mask)
 
 
+def reinforce_pp(p: Padded) -> Tensor:
+    return lite_ppo(p) + token_mean(0.01 * 0.5 * (p.new - p.ref) ** 2, p.mask)
+
+
+def maxrl(p: Padded) -> Tensor:
+    kept = clip(of(p), p.advantage, 0.2, 0.2)
+    return -token_mean(torch.where(p.advantage < 0, kept.maximum(3.0 * p.advantage), kept), p.mask)
+
+
+def opo(p: Padded) -> Tensor:
+    return -token_mean(of(p) * p.advantage, p.mask)
+
+
+def gigpo(p: Padded) -> Tensor:
+    kl = torch.exp(p.ref - p.new) - (p.ref - p.new) - 1
+    return -seq_mean_token_mean(clip(of(p), p.advantage, 0.2, 0.2) - 0.01 * kl, p.mask)
+
+
 TWINS: dict[str, Callable[[Padded], Tensor]] = {
     f.__name__: f
     for f in (
         grpo, dr_grpo, dapo, intellect_2, gspo, gspo_token, gmpo, luspo, cispo, sapo, gpg, rloo, lite_ppo,
         topr, vespo, luffy, decoupled, tis, tis_sequence, mis, icepop, deepseek_v3_2, adaptive_kl, prorl,
-        clip_cov, kl_cov, top_entropy,
+        clip_cov, kl_cov, top_entropy, reinforce_pp, maxrl, opo, gigpo,
     )
 }  # fmt: skip
 """By the name of the recipe. One that differs only in its advantages has the twin of the other."""

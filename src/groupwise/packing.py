@@ -66,7 +66,7 @@ def pack(
     )
     if reference is not None:
         batch = _with_reference(batch, reference, recipe.reward_kl)
-    if recipe.needs_first_pass:
+    if recipe.select is not None or (reads_proximal(recipe.correction) and batch.proximal_logp is None):
         batch = _with_first_pass(batch, recipe, policy, _uniform(cohort, kept, seed))
     return batch if batch.proximal_logp is None else _with_mismatch(batch)
 
@@ -147,7 +147,7 @@ def _with_first_pass(batch: Batch, recipe: Recipe, policy: Policy, uniform: Tens
     """What the recipe wants to know of the policy that the step begins with."""
     scores = [policy.score(piece.inputs) for piece in batch.pieces]
     logp = torch.cat([s.logp.float().cpu() for s in scores])
-    if reads_proximal(recipe.correction):
+    if reads_proximal(recipe.correction) and batch.proximal_logp is None:
         batch = replace(batch, proximal_logp=logp)
     if recipe.select is None:
         return batch

@@ -52,7 +52,10 @@ PUBLISHED: dict[str, tuple[Any, Any, Any, Any, dict[str, Any]]] = {
     "luspo": (STANDARDIZE, per_trajectory, clipped(2e-3, 2.5e-3), per_trajectory_total, {}),
     "cispo": (STANDARDIZE, per_decision, losses.cispo(5.0), per_token_mean, {}),
     "sapo": (STANDARDIZE, per_decision, losses.sapo(1.0, 1.05), per_trajectory_mean, {}),
-    "gpg": (CENTER, per_decision, losses.log_likelihood, per_token_mean, {}),
+    "gpg": (
+        CENTER, per_decision, losses.log_likelihood, per_token_mean, {"rescale": advantages.over_informative},
+    ),
+    "asymre": (advantages.asymmetric(-0.1), per_decision, losses.log_likelihood, per_token_mean, {}),
     "rloo": (advantages.leave_one_out, per_decision, losses.plain, per_trajectory_mean, {}),
     "rloo_kl": (
         advantages.leave_one_out, per_decision, losses.plain, per_trajectory_mean, {"reward_kl": 0.03},

@@ -59,8 +59,13 @@ LUSPO = replace(GSPO, surrogate=clipped(2e-3, 2.5e-3), weigh=losses.per_trajecto
 SAPO = replace(GRPO, surrogate=losses.sapo(1.0, 1.05), kl=None, kl_scale=0.0)
 """Soft Adaptive Policy Optimization, arXiv 2511.20347."""
 
-GPG = replace(DAPO, advantage=advantages.center, surrogate=losses.log_likelihood)
-"""Group Policy Gradient, arXiv 2504.02546, without its rescaling by the share of groups that teach."""
+GPG = replace(
+    DAPO,
+    advantage=advantages.center,
+    rescale=advantages.over_informative,
+    surrogate=losses.log_likelihood,
+)
+"""Group Policy Gradient, arXiv 2504.02546."""
 
 LITE_PPO = replace(
     DAPO, advantage=advantages.center, rescale=advantages.batch_scale, surrogate=clipped(0.2, 0.2)
@@ -76,6 +81,9 @@ TOPR = replace(
     surrogate=losses.topr,
 )
 """Tapered Off-Policy REINFORCE, arXiv 2503.14286; the group's mean is the baseline."""
+
+ASYMRE = replace(DAPO, advantage=advantages.asymmetric(-0.1), surrogate=losses.log_likelihood)
+"""Asymmetric REINFORCE, arXiv 2506.20520: no importance weights, a baseline below the mean."""
 
 VESPO = replace(DAPO, ratio=from_behaviour(losses.per_trajectory_product), surrogate=losses.vespo())
 """Variational sequence-level soft policy optimization, arXiv 2602.10693."""
@@ -145,6 +153,50 @@ TOP_ENTROPY = replace(DAPO, surrogate=losses.only_selected(DAPO.surrogate), sele
 ADAPTIVE_ENTROPY = replace(DAPO, surrogate=clipped(0.2, 0.2), entropy_control=EntropyTarget(0.2, 0.005))
 """Skywork-OR1, arXiv 2505.22312: an entropy bonus that grows while entropy is below its target."""
 
+# ---------------------------------------------------------------- named for their advantage
+# Where a paper leaves a constant open, or trains on another loss than those of losses/, it says "ours".
+
+REINFORCE_PP = replace(
+    DAPO,
+    surrogate=clipped(0.2, 0.2),
+    advantage=advantages.returns_to_go(baseline=False),
+    rescale=advantages.whiten,
+    kl=losses.k2,
+    kl_scale=0.01,
+)
+"""REINFORCE++, arXiv 2501.03262: returns whitened over the step, no group. The paper takes the KL out of
+the reward; here it is k2 in the loss, whose expected gradient is the same. Its scale is ours."""
+
+REINFORCE_PP_BASELINE = replace(REINFORCE_PP, advantage=advantages.center)
+"""REINFORCE++-baseline, same paper: group mean, then whitened, k2 in the loss. The scale is ours."""
+
+GDPO = replace(DAPO, advantage=advantages.gdpo(), rescale=advantages.centered_scale)
+"""Group reward-Decoupled normalization, arXiv 2601.05242: each reward part normalised apart. Loss: ours."""
+
+PASSK = replace(DAPO, advantage=advantages.pass_at(4))
+"""Pass@k training, arXiv 2508.10751. k and the loss are ours: replace(PASSK, advantage=pass_at(8))."""
+
+PKPO = replace(DAPO, advantage=advantages.pkpo(4), surrogate=losses.plain, weigh=losses.per_trajectory_mean)
+"""Pass@k policy optimization, arXiv 2505.15201, as a plain policy gradient. k is ours."""
+
+MAXRL = replace(DAPO, advantage=advantages.maxrl, surrogate=clipped(0.2, 0.2, bound=3.0))
+"""Maximum-likelihood RL, arXiv 2602.02710, with the dual clip of its authors' code."""
+
+OPO = replace(DAPO, advantage=advantages.length_weighted, surrogate=losses.plain)
+"""On-policy RL with the optimal baseline, arXiv 2505.23585: exactly on-policy, so no clip and no KL."""
+
+PROCESS = replace(GRPO, advantage=advantages.process())
+"""GRPO with process supervision, arXiv 2402.03300 section 4.1.3."""
+
+GIGPO = replace(GRPO, advantage=advantages.gigpo(), kl_scale=0.01)
+"""Group-in-group policy optimization, arXiv 2505.10978; for episodes of several steps."""
+
+TREE = replace(DAPO, advantage=advantages.tree)
+"""Credit at the branch points of a group, arXiv 2506.05183 and 2509.21240. Loss: ours."""
+
+SHRINKAGE = replace(RLOO, advantage=advantages.shrunk())
+"""RLOO with a baseline drawn towards the prompt's history; needs `Group.prior`, else it is RLOO. Ours."""
+
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "grpo": GRPO,
@@ -163,6 +215,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "rloo_kl": RLOO_KL,
         "lite_ppo": LITE_PPO,
         "topr": TOPR,
+        "asymre": ASYMRE,
         "vespo": VESPO,
         "luffy": LUFFY,
         "decoupled": DECOUPLED,
@@ -178,5 +231,16 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "kl_cov": KL_COV,
         "top_entropy": TOP_ENTROPY,
         "adaptive_entropy": ADAPTIVE_ENTROPY,
+        "reinforce_pp": REINFORCE_PP,
+        "reinforce_pp_baseline": REINFORCE_PP_BASELINE,
+        "gdpo": GDPO,
+        "passk": PASSK,
+        "pkpo": PKPO,
+        "maxrl": MAXRL,
+        "opo": OPO,
+        "process": PROCESS,
+        "gigpo": GIGPO,
+        "tree": TREE,
+        "shrinkage": SHRINKAGE,
     }
 )
