@@ -142,14 +142,14 @@ def rounds_picture() -> str:
 def collapse_picture() -> str:
     data, rewards = torch.tensor([0] * 5 + [1] * 3 + [2] * 2), f64(1.0, 0.6, 0.0)
     shifts = [-0.6 + 0.02 * i for i in range(36)]
-    ends = [limit(data, rewards, shift, 1500) for shift in shifts]
+    ends = [limit(data, rewards, shift) for shift in shifts]
     lines = [
         Line("best arm", [(s, float(end[0])) for s, end in zip(shifts, ends, strict=True)]),
         Line("second", [(s, float(end[1])) for s, end in zip(shifts, ends, strict=True)]),
         Line("reward", [(s, float(end @ rewards)) for s, end in zip(shifts, ends, strict=True)]),
     ]
     about = "Chances in the limit, and expected reward, by the baseline's shift off the data's mean reward."
-    return drawn("AsymRE: below the mean a mixture, from it on one answer", about, "shift", lines, high=1.0)
+    return drawn("AsymRE: the lower the baseline, the wider the mixture", about, "shift", lines, high=1.0)
 
 
 def smooth(values: list[float], width: int) -> list[tuple[float, float]]:
@@ -166,10 +166,10 @@ def descent_picture() -> str:
     lines = [
         Line("constant", smooth(distances([1.0] * n, 0), 50)),
         Line("1 / (1 + t/20)", smooth(distances(falling, 0), 50)),
-        Line("constant, KL in reward", smooth(distances([1.0] * n, 0, kl_in_reward=True), 50)),
+        Line("KL in the reward", smooth(distances([1.0] * n, 0, kl_in_reward=True), 50)),
     ]
-    about = "Distance of the policy from its optimum by step: sampled groups of 4, leave-one-out, KL 0.5."
-    return drawn("Noise: constant steps hover, falling ones arrive", about, "step", lines, high=0.3)
+    about = "Distance from the best policy by step, sampled groups of 4. The last: constant steps too."
+    return drawn("Noise: constant steps hover, falling ones arrive", about, "step", lines, high=0.15)
 
 
 def speed_picture() -> str:

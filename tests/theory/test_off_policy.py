@@ -102,6 +102,14 @@ def test_below_the_mean_the_limit_is_a_mixture(
     torch.testing.assert_close(got, exact, rtol=0, atol=1e-6)
 
 
+def test_answers_leave_the_mixture_one_by_one_as_the_baseline_rises() -> None:
+    """tau = V / 10 while two are left, so the second leaves where .3 (.6 - V) = V / 10: at V = .45."""
+    answers, rewards = torch.tensor([0] * 5 + [1] * 3 + [2] * 2), f64(1, 0.6, 0)
+    before, after = (limit(answers, rewards, value - 0.68)[1] for value in (0.40, 0.50))
+    assert before.item() == pytest.approx((0.3 * 0.2 - 0.04) / 0.28, abs=1e-4)
+    assert after < 1e-4
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.05])
 def test_at_the_mean_or_above_it_the_policy_collapses(shift: float) -> None:
     answers, rewards = torch.tensor([0] * 5 + [1] * 3 + [2] * 2), f64(1, 0.6, 0)
