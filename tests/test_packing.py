@@ -209,3 +209,16 @@ def test_a_log_prob_that_nobody_knows_has_no_say_in_the_others() -> None:
     )  # fmt: skip
     assert batch is not None
     assert batch.advantage.isfinite().all()
+
+
+def test_the_divergence_is_that_of_the_policy_that_the_step_begins_with() -> None:
+    """Where a correction tells that policy from the one that chose, the reward is charged for the former."""
+    policy, reference = CategoricalPolicy(network()), CategoricalPolicy(network(1)).frozen()
+    recipe = replace(RLOO, reward_kl=0.5, correction=losses.truncated())
+    batch = pack(cohort_of(member(1, 1.0)), recipe, policy, HUGE, reference)
+    assert batch is not None
+    assert batch.proximal_logp is not None
+    assert batch.reference_logp is not None
+    want = 1 - 0.5 * (batch.proximal_logp - batch.reference_logp)
+    torch.testing.assert_close(batch.advantage, want)
+    assert (batch.proximal_logp - batch.behaviour_logp).abs() > 0.01
