@@ -47,7 +47,7 @@ def test_a_step_of_ordinary_answers_goes_through(name: str) -> None:
     """A winner stands above its siblings, an unscored answer at 0, and equals at 0 (but for whitening)."""
     losers = [told(0.0, turn([i] * i), right=0.0) for i in (2, 3, 4, 5)]
     one = siblings(told(1.0, turn([1] * 3), right=1.0), answer(None, 2), *losers)
-    equal = siblings(*(answer(1.0, n, right=1.0) for n in (2, 2, 3, 1)))
+    equal = siblings(*(answer(1.0, n, right=1.0) for n in (2, 2, 3, 1, 4)))
     first, second = assign([one, equal], RECIPES[name].advantage, RECIPES[name].rescale)
     starts = [float(t.advantage[0]) for t in first.trajectories]  # type: ignore[index]
     assert starts[0] > 0 == starts[1]
