@@ -83,10 +83,10 @@ def variance_table() -> str:
     pi, rewards = f64(0.5, 0.3, 0.2), f64(1.0, 0.0, 0.5)
     body = []
     for scheme in (center, leave_one_out, standardize):
-        found = [moments(scheme, pi, rewards, size) for size in (2, 4, 8)]
+        found = [moments(scheme, pi, rewards, size) for size in (2, 4, 6)]
         share = [f"{float(mean[0]) / 0.2:.4f} / {variance:.5f}" for mean, variance in found]
         body.append([f"`{scheme.__name__}`", *share])
-    return rows(["advantage", "G = 2", "G = 4", "G = 8"], body)
+    return rows(["advantage", "G = 2", "G = 4", "G = 6"], body)
 
 
 def rounds_table() -> str:
