@@ -36,3 +36,20 @@ class constant:  # noqa: N801 - reads as the function that it is
         n = len(torch.unique(trajectory_id))
         value = 1.0 / (max(n, 1) * self.length)
         return torch.full(trajectory_id.shape, value, device=trajectory_id.device)
+
+
+@dataclass(frozen=True, slots=True)
+class each_group_alike:  # noqa: N801 - reads as the function that it is
+    """Another weighting, scaled group by group so that every group has the same share of its total.
+
+    Without it a prompt counts by how many answers (or tokens) it got, which is no accident where group sizes
+    differ: asking a prompt more often is to measure its gradient better, not to want it more.
+    """
+
+    weigh: Weigh
+
+    def __call__(self, trajectory_id: Tensor, group_id: Tensor) -> Tensor:
+        weight = self.weigh(trajectory_id, group_id)
+        index = dense(group_id)
+        own = torch.bincount(index, weights=weight).to(weight)
+        return weight * (own.sum() / len(own)) / own[index]
