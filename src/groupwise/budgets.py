@@ -53,7 +53,12 @@ def grouping_of(s: Settings) -> Grouping:
             f"--sizes {s.sizes} with --seats: seats share out a group of one size, and which policy answers "
             "how often is not settled for groups of many. Leave one of them away."
         )
-    bounds = {} if s.sizes == "uniform" else {"low": s.min_group or SMALLEST, "high": s.max_group or LARGEST}
+    bounds = {}
+    if s.sizes != "uniform":
+        bounds = {
+            "low": SMALLEST if s.min_group is None else s.min_group,
+            "high": LARGEST if s.max_group is None else s.max_group,
+        }
     grouping = Grouping(
         s.group_size,
         s.answers,
@@ -78,8 +83,8 @@ def suited(recipe: Recipe, grouping: Grouping, s: Settings) -> Recipe:
             raise ConfigError(
                 f"--recipe {s.recipe} divides an advantage by its group's deviation, whose scale depends on "
                 "the group's size: where sizes differ, prompts would count by how often they were asked. "
-                "Take --recipe rloo (leave_one_out, the same for every size) or dr_grpo (center), or a Recipe "
-                "of your own with one of these advantages."
+                "Take --recipe rloo (leave_one_out, alike for every size) or dr_grpo (center), or a Recipe of "
+                "your own with one of these advantages."
             )
         recipe = replace(recipe, weigh=each_group_alike(recipe.weigh))
     if s.train_on is None:

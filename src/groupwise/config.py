@@ -101,8 +101,8 @@ def build(
 
 def _checked(s: Settings) -> tuple[Recipe, Grouping, Schedule, Optimization]:
     """What settings make by themselves."""
-    grouping = grouping_of(s)
-    made = suited(recipe_of(s), grouping, s), grouping, _schedule(s), _optimization(s)
+    schedule, grouping = _schedule(s), grouping_of(s)
+    made = suited(recipe_of(s), grouping, s), grouping, schedule, _optimization(s)
     if not 0 <= s.seed < 2**63:
         raise ConfigError(f"--seed {s.seed}: a whole number from 0 to 2^63 - 1")
     if _known(s.tokens_per_microbatch) < 1 or s.keep < 1 or s.lora_rank < 0:
