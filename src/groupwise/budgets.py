@@ -83,8 +83,8 @@ def suited(recipe: Recipe, grouping: Grouping, s: Settings) -> Recipe:
             raise ConfigError(
                 f"--recipe {s.recipe} divides an advantage by its group's deviation, whose scale depends on "
                 "the group's size: where sizes differ, prompts would count by how often they were asked. "
-                "Take --recipe rloo (leave_one_out, alike for every size) or dr_grpo (center), or a Recipe of "
-                "your own with one of these advantages."
+                "Take --recipe rloo (leave_one_out: alike for every size) or dr_grpo (center), or your own "
+                "Recipe with one of these advantages."
             )
         recipe = replace(recipe, weigh=each_group_alike(recipe.weigh))
     if s.train_on is None:
