@@ -93,9 +93,17 @@ def test_groups_that_cannot_be_are_refused_with_their_numbers(given: dict[str, A
         grouping(**given)
 
 
-def test_sizes_and_seats_are_refused_together() -> None:
-    s: Any = SimpleNamespace(**vars(settings(sizes="variance")), seats=("base=4",))
-    with pytest.raises(ConfigError, match=r"--sizes variance with --seats"):
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"sizes": "variance"}, "--sizes"),
+        ({"answers": 64}, "--answers"),
+        ({"train_on": "8"}, "--train-on"),
+    ],
+)
+def test_sizes_and_seats_are_refused_together(given: dict[str, Any], words: str) -> None:
+    s: Any = SimpleNamespace(**{**vars(settings(**given)), "seats": "current:12,best:4"})
+    with pytest.raises(ConfigError, match=rf"{words} with --seats"):
         grouping_of(s)
 
 

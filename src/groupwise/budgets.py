@@ -48,11 +48,7 @@ def grouping_of(s: Settings) -> Grouping:
             f"--min-group {s.min_group}, --max-group {s.max_group}: with --sizes uniform all groups are "
             "alike. Set --group-size, or choose --sizes variance or knapsack."
         )
-    if s.sizes != "uniform" and getattr(s, "seats", None):
-        raise ConfigError(
-            f"--sizes {s.sizes} with --seats: seats share out a group of one size, and which policy answers "
-            "how often is not settled for groups of many. Leave one of them away."
-        )
+    _refuse_with_seats(s)
     bounds = {}
     if s.sizes != "uniform":
         bounds = {
@@ -70,6 +66,16 @@ def grouping_of(s: Settings) -> Grouping:
     )
     allocators.check(s.prompts, grouping.budget(s.prompts), grouping.low, grouping.high)
     return grouping
+
+
+def _refuse_with_seats(s: Settings) -> None:
+    given = {"--sizes": s.sizes != "uniform", "--answers": s.answers, "--train-on": s.train_on}
+    flags = [flag for flag, value in given.items() if value]
+    if flags and getattr(s, "seats", None):
+        raise ConfigError(
+            f"{', '.join(flags)} with --seats: seats are shared out for groups of one size, and their "
+            "ratios hold for all of a group's answers. Leave one of them away."
+        )
 
 
 def suited(recipe: Recipe, grouping: Grouping, s: Settings) -> Recipe:

@@ -7,6 +7,7 @@ the stage that fills it has run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -96,11 +97,27 @@ class Trajectory:
 
 
 @dataclass(frozen=True, slots=True)
+class Prior:
+    """What earlier steps taught about a prompt's reward. Never from the present answers: that biases."""
+
+    mean: float
+    """In reward units."""
+    count: float
+    """How many answers it is worth, 0 or more."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mean) and math.isfinite(self.count) and self.count >= 0):
+            raise ValueError(f"{self}: mean and count are finite, and count is 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """Siblings: trajectories that answer the same prompt."""
 
     prompt: Prompt
     trajectories: tuple[Trajectory, ...]
+    prior: Prior | None = None
+    """None: nothing is known about the prompt."""
 
     @property
     def rewards(self) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 
 from coin_groups import answer
 from groupwise.groups import Grouping, Plan, by_spread, plan, seldom
-from groupwise.groups.beliefs import Belief
+from groupwise.groups.beliefs import HALF_LIFE, Belief
 from groupwise.rewards.scoring import Scored
 from groupwise.tasks.task import Task
 from groupwise.trajectory import Group, Prompt
@@ -159,6 +159,19 @@ def test_a_plan_is_a_function_of_what_was_remembered() -> None:
         ]
         assert json.dumps(one.remembered()) == json.dumps(two.remembered())
         saved = one.remembered()
+
+
+def test_a_group_knows_what_earlier_steps_taught_about_its_prompt() -> None:
+    """Its mean, worth the answers that the row had; a row asked for the first time has no prior."""
+    first = step(Grouping(4), 1, {}, odd_ones_differ, n=10)
+    assert [g.prior for g in first.cohort] == [None] * 10
+    second = step(Grouping(4), 2, first.remembered(), lambda prompt, i: 9.0, n=10)
+    fade = 0.5 ** (1 / HALF_LIFE)
+    for group in second.cohort:
+        assert group.prior is not None
+        assert group.prior.count == pytest.approx(4 * fade)
+        odd = bool(group.prompt.row and group.prompt.row % 2)
+        assert group.prior.mean == pytest.approx(0.5 if odd else 0.0, abs=0.2)
 
 
 def test_the_numbers_of_a_step_by_hand() -> None:

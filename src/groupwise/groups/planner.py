@@ -15,7 +15,7 @@ from groupwise.groups.orders import Order
 from groupwise.randomness import uniforms
 from groupwise.rewards.scoring import Scored
 from groupwise.tasks.task import Task
-from groupwise.trajectory import Group, Prompt
+from groupwise.trajectory import Group, Prior, Prompt
 
 SKIPPING = -1
 """In place of a sample's number: the number that decides whether a prompt is passed over is no answer's."""
@@ -106,11 +106,11 @@ class Plan:
     def answered(self, scored: Scored) -> Plan:
         """With the answers to its orders. Groups without a spread are replaced while rounds are left."""
         logged = (*self.logged, scored.metrics)
-        dead = [group for group in scored.cohort if is_dead(group)]
+        groups = [replace(group, prior=self._prior(group.prompt)) for group in scored.cohort]
+        dead = [group for group in groups if is_dead(group)]
         if not dead or len(self.logged) >= self.grouping.resample:
-            cohort = (*self.cohort, *scored.cohort)
-            return replace(self, orders=(), cohort=cohort, logged=logged)
-        live = (group for group in scored.cohort if not is_dead(group))
+            return replace(self, orders=(), cohort=(*self.cohort, *groups), logged=logged)
+        live = (group for group in groups if not is_dead(group))
         left = replace(self, cohort=(*self.cohort, *live), replaced=(*self.replaced, *dead), logged=logged)
         return left.asking(len(dead), sum(len(group.trajectories) for group in dead))
 
@@ -143,6 +143,11 @@ class Plan:
             **({"groups/reward": float(np.mean(means))} if means else {}),
         }
         return {**numbers, **_means(self.logged)}
+
+    def _prior(self, prompt: Prompt) -> Prior | None:
+        """Worth the answers that this very row has had; None where it has had none."""
+        belief = self.beliefs.about(prompt, self.step)
+        return Prior(belief.mean, belief.evidence) if belief.evidence else None
 
     def _passes_over(self, prompt: Prompt) -> bool:
         if self.grouping.skip is None:

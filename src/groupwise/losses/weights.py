@@ -40,16 +40,18 @@ class constant:  # noqa: N801 - reads as the function that it is
 
 @dataclass(frozen=True, slots=True)
 class each_group_alike:  # noqa: N801 - reads as the function that it is
-    """Another weighting, scaled group by group so that every group has the same share of its total.
+    """The inner weighting within each group, and the mean over groups.
 
-    Without it a prompt counts by how many answers (or tokens) it got, which is no accident where group sizes
-    differ: asking a prompt more often is to measure its gradient better, not to want it more.
+    A mean over the answers of all groups weighs a prompt by how many answers it has. Where groups differ
+    in size, this is the mean over prompts again: a group of copies of the same answers changes nothing.
     """
 
-    weigh: Weigh
+    inner: Weigh = per_trajectory_mean
 
     def __call__(self, trajectory_id: Tensor, group_id: Tensor) -> Tensor:
-        weight = self.weigh(trajectory_id, group_id)
-        index = dense(group_id)
-        own = torch.bincount(index, weights=weight).to(weight)
-        return weight * (own.sum() / len(own)) / own[index]
+        groups = torch.unique(group_id)
+        weight = torch.zeros(trajectory_id.shape, device=trajectory_id.device)
+        for group in groups:
+            mine = group_id == group
+            weight[mine] = self.inner(trajectory_id[mine], group_id[mine]) / len(groups)
+        return weight
