@@ -192,7 +192,7 @@ def test_two_runs_of_one_seed_are_equal(kind: str) -> None:
 
 @pytest.mark.slow
 def test_the_adaptive_run_does_what_is_to_be_resumed() -> None:
-    """Sizes that differ, groups replaced, prompts passed over, answers left out: else equality says little."""
+    """Sizes that differ, groups replaced, prompts passed over, answers left out: else it says little."""
     steps = lines(undisturbed("language-adaptive") / "metrics.jsonl")[1:]
     assert any(row["groups/size/min"] < row["groups/size/max"] - 1 for row in steps)
     assert sum(row["groups/replaced"] for row in steps) > 0
