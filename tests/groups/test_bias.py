@@ -155,3 +155,30 @@ def test_replacing_groups_without_a_spread_changes_the_objective(p: float, n: in
     assert stays == pytest.approx(1 - dead, abs=1e-6)
     total = sum(chance * float((leave_one_out(torch.tensor(r)) * scores(p, r)).mean()) for chance, r in found)
     assert total / stays == pytest.approx(p * (1 - p) / (1 - dead), abs=1e-6)
+
+
+# ---------------------------------------------------------------- what it is good for
+
+
+@pytest.mark.parametrize(
+    ("sizes", "mean_reward", "gradient"), [((4, 8), 0.01078, 0.012227), ((6, 6), 0.01240, 0.010730)]
+)
+def test_sharing_by_spread_serves_the_mean_reward_and_not_every_gradient(
+    sizes: tuple[int, int], mean_reward: float, gradient: float
+) -> None:
+    """Variances for chances 0.05 and 0.5: what docs/adaptive-groups.md says of the limits of Neyman's rule.
+
+    A coin's gradient is the group's own variance, which at p = 0.5 is nearly always the same.
+    """
+
+    def variance(values: list[tuple[float, float]]) -> float:
+        mean = sum(chance * value for chance, value in values)
+        return sum(chance * (value - mean) ** 2 for chance, value in values)
+
+    of_mean, of_gradient = 0.0, 0.0
+    for p, n in zip((0.05, 0.5), sizes, strict=True):
+        outcomes = [(chance, torch.tensor(rewards)) for chance, rewards in coins(p, n)]
+        of_mean += variance([(chance, float(r.mean())) for chance, r in outcomes]) / 4
+        of_gradient += variance([(c, float((leave_one_out(r) * (r - p)).mean())) for c, r in outcomes])
+    assert of_mean == pytest.approx(mean_reward, abs=2e-5)
+    assert of_gradient == pytest.approx(gradient, abs=2e-6)

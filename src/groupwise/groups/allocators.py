@@ -32,6 +32,7 @@ def uniform(beliefs: Sequence[Belief], budget: int, low: int, high: int) -> list
 def by_spread(beliefs: Sequence[Belief], budget: int, low: int, high: int) -> list[int]:
     """Sizes that minimise the sum of spread^2 / size: the variance of a mean over prompts of group means.
 
+    And of its gradient, as far as the length of an answer's own gradient does not depend on its reward.
     Without bounds, size ~ spread (Neyman 1934), so sqrt(p (1 - p)) where rewards are 0 and 1. In VIP, arXiv
     2602.01601, the spread comes from a Gaussian process over prompts, and the fractions are rounded; here
     from `Beliefs`, and the whole numbers are the best there are.
