@@ -30,6 +30,7 @@ bench: .venv/installed
 	$(BIN)/python bench/growth.py --out bench/results/growth.json
 	$(BIN)/python bench/reach.py --side ours --every 1 --out bench/results/reach.json
 	-$(BIN)/python bench/reach.py --side trl-fp32 --every 1 --out bench/results/reach.json
+	$(BIN)/python bench/adaptive.py
 	$(BIN)/python bench/plan_check.py
 	$(BIN)/python bench/pictures.py
 

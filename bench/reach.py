@@ -61,8 +61,8 @@ def ours(settings: Settings, every: int) -> Iterator[Point]:
 
 
 def _step(run: Run, step: int) -> None:
-    prompts = run.task.draw(step - 1, run.schedule.prompts, run.seed)
-    cohort = run.sampler.collect(groups.plan(prompts, run.grouping))
+    plan = groups.plan(run.grouping, run.task, run.schedule.prompts, run.seed, step, saved={})
+    cohort = run.sampler.collect(plan.orders)
     cohort = run.score(cohort, TrainerState(step - 1, run.schedule.steps)).cohort
     cohort = advantages.assign(cohort, run.recipe.advantage, run.recipe.rescale)
     batch = packing.pack(cohort, run.recipe, run.policy, run.tokens_per_microbatch, run.reference)
@@ -107,7 +107,7 @@ def for_trl(settings: Settings) -> dict[str, Any]:
         assert tokenizer.encode(text) == ids, "the text reads as other tokens than the messages"
         return {"prompt": text, "answer": prompt.columns["answer"]}
 
-    drawn = [p for s in range(settings.steps) for p in task.draw(s, settings.prompts, settings.seed)]
+    drawn = task.stream(0, settings.steps * settings.prompts, settings.seed)
     return {
         "model": str(folder),
         "train": [row(prompt) for prompt in drawn],

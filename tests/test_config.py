@@ -59,6 +59,7 @@ def test_a_file_may_set_everything(tmp_path: Path) -> None:
             "held_out_file": "x",
             "device": "cpu",
             "dtype": "float32",
+            "train_on": "8",
         }.get(f.name, f.default)
         for f in dataclasses.fields(Settings)
     }

@@ -23,6 +23,7 @@ LEVELS = (
     ("trainer",),
     (
         "report",
+        "budgets",
         "settings",
         "journal",
         "planning",

@@ -221,7 +221,7 @@ def test_a_part_equal_to_the_reward_is_drawn_once_and_unknown_metrics_are_kept(t
     assert "Reward: format" in page.text
     assert "Reward: correct" not in page.text
     assert page.text.index("Everything else") < page.text.index("something/new")
-    assert "Not recorded: answers cut off, distance from the reference" in page.text
+    assert "replaced and skipped, answers cut off, distance from the reference" in page.text
 
 
 def test_time_bars_add_up_to_the_step(tmp_path: Path) -> None:

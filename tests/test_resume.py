@@ -27,15 +27,27 @@ def digits_share(completions, **columns):
     """Between 0 and 1: something to learn from even for a random model."""
     texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
     return [sum(x.isdigit() for x in text) / 8 + len(set(text)) / 100 for text in texts]
+
+def digits(completions, **columns):
+    """0 or 1: groups without a spread, to be replaced or passed over."""
+    texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+    return [float(sum(x.isdigit() for x in text) > 1) for text in texts]
 '''
+ROWS = "".join(json.dumps({"prompt": f"{i} and", "kind": f"{i % 2}"}) + "\n" for i in range(8))
 COMMON = ("--steps", STEPS, "--save-every", SAVE_EVERY, "--group-size", 4, "--evaluate-every", 3)
 LANGUAGE = (
     "arithmetic", "--model", "model", "--reward", "reward.py:digits_share", "--prompts", 3, "--held-out", 4,
     "--max-new-tokens", 8, "--lr", 1e-2,
 )  # fmt: skip
+ADAPTIVE = (
+    "rows.jsonl", "--model", "model", "--reward", "reward.py:digits", "--prompts", 3, "--held-out", 3,
+    "--max-new-tokens", 8, "--lr", 1e-2, "--recipe", "rloo", "--sizes", "variance", "--min-group", 2,
+    "--max-group", 8, "--answers", 13, "--resample", 2, "--skip-solved", "--train-on", "drawn:4",
+)  # fmt: skip
 RUNS: dict[str, tuple[Any, ...]] = {
     "language": (*LANGUAGE, *COMMON),
     "language-kl-bfloat16": (*LANGUAGE, *COMMON, "--kl-scale", 0.1, "--dtype", "bfloat16", "--epochs", 2),
+    "language-adaptive": (*ADAPTIVE, *COMMON),
     "gym": ("gym:CartPole-v1", *COMMON, "--prompts", 2, "--held-out", 2, "--epochs", 2),
 }
 
@@ -47,6 +59,7 @@ def world() -> Path:
     KEPT.append(folder)
     tiny_folder.save(Path(folder.name) / "model")
     (Path(folder.name) / "reward.py").write_text(REWARD)
+    (Path(folder.name) / "rows.jsonl").write_text(ROWS)
     return Path(folder.name)
 
 
@@ -92,6 +105,8 @@ def differences(out: Path, other: Path) -> list[str]:
         found.append(f"metrics.jsonl: {[r['step'] for r in ours]}, {[r['step'] for r in theirs]}")
     if scores(out) != scores(other):
         found.append(f"result.json: {scores(out)}, {scores(other)}")
+    if remembered(out) != remembered(other):
+        found.append("state.json: beliefs")
     for file in ("weights.safetensors", "optimizer.safetensors"):
         found += [f"{file}: {name}" for name in unequal(newest(out) / file, newest(other) / file)]
     if (other / "model").exists():
@@ -115,6 +130,11 @@ def scores(out: Path) -> Any:
     result = json.loads((out / "result.json").read_text())
     del result["train_seconds"]
     return result
+
+
+def remembered(out: Path) -> Any:
+    """What the last checkpoint keeps of its prompts, as text: down to the last digit."""
+    return json.dumps(json.loads((newest(out) / "state.json").read_text())["beliefs"])
 
 
 def dying_at(operation: int) -> str:
@@ -171,8 +191,19 @@ def test_two_runs_of_one_seed_are_equal(kind: str) -> None:
 
 
 @pytest.mark.slow
+def test_the_adaptive_run_does_what_is_to_be_resumed() -> None:
+    """Sizes that differ, groups replaced, prompts passed over, answers left out: else it says little."""
+    steps = lines(undisturbed("language-adaptive") / "metrics.jsonl")[1:]
+    assert any(row["groups/size/min"] < row["groups/size/max"] - 1 for row in steps)
+    assert sum(row["groups/replaced"] for row in steps) > 0
+    assert sum(row["groups/skipped"] for row in steps) > 0
+    assert any(0 < row["groups/trained"] < row["groups/informative"] for row in steps)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "seed"), [("language", 0), ("language", 1), ("language-kl-bfloat16", 2), ("gym", 3)]
+    ("kind", "seed"),
+    [("language", 0), ("language", 1), ("language-kl-bfloat16", 2), ("language-adaptive", 4), ("gym", 3)],
 )
 def test_killed_before_a_random_file_operation_again_and_again(kind: str, seed: int) -> None:
     """SIGKILL at a seeded random open, rename or removal of a file in the run folder, five times over."""
@@ -192,7 +223,7 @@ def test_killed_before_a_random_file_operation_again_and_again(kind: str, seed: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["language", "gym"])
+@pytest.mark.parametrize("kind", ["language", "language-adaptive", "gym"])
 def test_killed_by_the_clock_again_and_again(kind: str) -> None:
     """SIGKILL from outside, wherever the process happens to be, once two more steps are written."""
     rng = np.random.default_rng(len(kind))
@@ -317,7 +348,7 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_and_nothing_else() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["language", "gym"])
+@pytest.mark.parametrize("kind", ["language", "language-adaptive", "gym"])
 def test_more_steps_extend_a_finished_run(kind: str) -> None:
     """As if it had been asked for so many steps at once; but for the evaluation where it first ended."""
     longer, out = world() / f"longer-{kind}", world() / f"run-extended-{kind}"

@@ -224,6 +224,50 @@ def test_equal_rewards_teach_nothing(tmp_path: Path) -> None:
     assert not run.learner.optimizer.state
 
 
+def test_groups_that_teach_nothing_are_replaced(tmp_path: Path) -> None:
+    """The first two prompts and the third give one reward throughout: two rounds, four prompts in all.
+
+    What was thrown away is written down without an advantage, and its decisions are counted.
+    """
+    run, notes = cart(tmp_path, steps=1, resample=2), Notes()
+
+    def flat_at_first(cohort: Sequence[Group], state: TrainerState) -> Scored:
+        scored = run.score(cohort, state).cohort
+        flat = [g.prompt.ordinal < 3 and g.prompt.row is not None for g in scored]
+        return Scored(
+            [
+                replace(g, trajectories=tuple(replace(t, reward=0.5) for t in g.trajectories)) if f else g
+                for g, f in zip(scored, flat, strict=True)
+            ]
+        )
+
+    state = train(replace(run, score=flat_at_first, journal=notes))
+    [(_, _, written)] = [call for call in notes.calls if call[0] == "samples"]
+    [(_, _, numbers)] = [call for call in notes.calls if call[0] == "step"]
+    assert [g.prompt.ordinal for g in written] == [3, 4, 0, 1, 2]
+    learnt = [all(t.advantage is not None for t in g.trajectories) for g in written]
+    assert learnt == [True, True, False, False, False]
+    assert (numbers["groups/replaced"], numbers["groups/dead"], numbers["groups/answers"]) == (3, 3, 15)
+    assert state.num_tokens == sum(t.n_decisions for g in written for t in g.trajectories)
+    assert state.beliefs["drawn"] == 5
+
+
+def test_groups_of_different_sizes_count_alike(tmp_path: Path) -> None:
+    """7 answers to 2 prompts, 4 and 3: an answer of the larger group counts 3/4 of one of the smaller."""
+    run, notes, seen = cart(tmp_path, answers=7, steps=1), Notes(), list[Any]()
+    step = run.learner.step
+    run.learner.step = lambda batch, *more: (seen.append(batch), step(batch, *more))[1]  # type: ignore[method-assign]
+    train(replace(run, journal=notes))
+    [(_, _, written)] = [call for call in notes.calls if call[0] == "samples"]
+    assert [len(g.trajectories) for g in written] == [4, 3]
+    [batch] = seen
+    length = run.recipe.weigh.inner.length  # type: ignore[attr-defined]
+    for of_group, size in ((batch.trajectory_id < 4, 4), (batch.trajectory_id >= 4, 3)):
+        assert batch.weight[of_group].tolist() == pytest.approx(
+            [1 / (2 * size * length)] * int(of_group.sum())
+        )
+
+
 def test_the_best_is_kept_though_its_step_is_no_save_step(tmp_path: Path) -> None:
     run = cart(tmp_path)
     state = train(replace(run, schedule=replace(run.schedule, evaluate_every=1, save_every=1000)))

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -45,9 +46,17 @@ class State:
     """Held-out scores before training."""
     best: Mapping[str, float] = field(default_factory=dict)
     """The best held-out scores so far, with their `step`."""
+    beliefs: Mapping[str, Any] = field(default_factory=dict)
+    """What the groups so far taught about their prompts, as JSON: `groups.Plan.remembered`."""
 
     def after(
-        self, step: int, seconds: float, tokens: int, scores: Mapping[str, float], measure: str
+        self,
+        step: int,
+        seconds: float,
+        tokens: int,
+        scores: Mapping[str, float],
+        measure: str,
+        beliefs: Mapping[str, Any] | None = None,
     ) -> State:
         """The state one step on; `scores` (empty if none were taken) are its best if their measure is."""
         better = measure in scores and scores[measure] > self.best.get(measure, float("-inf"))
@@ -57,6 +66,7 @@ class State:
             train_seconds=self.train_seconds + seconds,
             num_tokens=self.num_tokens + tokens,
             best={**scores, "step": step} if better else self.best,
+            beliefs=self.beliefs if beliefs is None else beliefs,
         )
 
 

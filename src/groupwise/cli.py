@@ -29,7 +29,7 @@ from groupwise.planning import table as plan_table
 from groupwise.rescue import OutOfMemoryError
 from groupwise.rewards.scoring import RewardError
 from groupwise.settings import ConfigError, Settings, completed, read_toml
-from groupwise.trainer import evaluate
+from groupwise.trainer import Run, evaluate
 from groupwise.trainer import train as train_run
 
 console = Console()
@@ -179,9 +179,16 @@ def _announce(built: Built, settings: Settings, folder: Path) -> None:
         f"({machine['threads']} threads)"
     )
     console.print(
-        f"{run.schedule.steps} steps of {run.schedule.prompts} prompts x {run.grouping.size} answers, "
+        f"{run.schedule.steps} steps of {_spent(run)}, "
         f"learning rate {settings.learning_rate:g}, seed {run.seed} -> {folder}"
     )
+
+
+def _spent(run: Run) -> str:
+    prompts, grouping = run.schedule.prompts, run.grouping
+    if grouping.varies(prompts):
+        return f"{grouping.budget(prompts)} answers to {prompts} prompts"
+    return f"{prompts} prompts x {grouping.budget(prompts) // prompts} answers"
 
 
 def _conclude(result: Any, state: State, folder: Path, page: Path, built: Built, seconds: float) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from rich.console import Console
 
+from groupwise.budgets import check_learnable, grouping_of, suited
 from groupwise.checkpoints import Checkpoints
 from groupwise.engine.sampling import Sampling
 from groupwise.groups import Grouping
@@ -108,7 +109,8 @@ def build(
 
 def _checked(s: Settings) -> tuple[Recipe, Grouping, Schedule, Optimization]:
     """What settings make by themselves."""
-    made = recipe_of(s), _grouping(s), _schedule(s), _optimization(s)
+    schedule, grouping = _schedule(s), grouping_of(s)
+    made = suited(recipe_of(s), grouping, s), grouping, schedule, _optimization(s)
     if not 0 <= s.seed < 2**63:
         raise ConfigError(f"--seed {s.seed}: a whole number from 0 to 2^63 - 1")
     if _known(s.tokens_per_microbatch) < 1 or s.keep < 1 or s.lora_rank < 0:
@@ -147,6 +149,7 @@ def _language(s: Settings, folder: Path, console: Console, trains: bool) -> Worl
 
     task, device, dtype = _task(s), device_of(s), dtype_of(s)
     if trains:
+        check_learnable(task, s)
         ahead = _outlook(s, task, say)
         if s.check_memory:
             ahead.refuse_too_large()
@@ -213,10 +216,6 @@ def _optimization(s: Settings) -> Optimization:
         max_grad_norm=s.max_grad_norm,
         weight_decay=s.weight_decay,
     )
-
-
-def _grouping(s: Settings) -> Grouping:
-    return Grouping(_known(s.group_size))
 
 
 def _schedule(s: Settings) -> Schedule:

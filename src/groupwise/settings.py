@@ -49,7 +49,25 @@ class Settings:
     prompts: int | None = None
     """Prompts in a step."""
     group_size: int | None = None
-    """Answers to each prompt."""
+    """Answers to each prompt; on average, where --sizes shares them out."""
+    sizes: str = "uniform"
+    """Which prompts get more of a step's answers, by earlier steps: uniform; variance: those whose rewards
+    differ most; knapsack: those that are likeliest to teach, hard ones first."""
+    min_group: int | None = None
+    """Answers to a prompt at least, where --sizes shares them out; 4 unless given."""
+    max_group: int | None = None
+    """At most; 32 unless given."""
+    answers: int | None = None
+    """Answers of a step; prompts x group size unless given."""
+    kind: str = "kind"
+    """A column that says of which kind a row is (level, subject): one prompt then tells of its kind."""
+    resample: int = 0
+    """Rounds in which fresh prompts replace those whose answers all got the same reward. (DAPO)"""
+    skip_solved: bool = False
+    """Seldom ask prompts whose answers, visit after visit, all got the same reward. (GRESO)"""
+    train_on: str | None = None
+    """Of each group, learn from so many answers: extremes:8 (those whose rewards differ most, PODS), top:8
+    (the largest advantages, CPPO), drawn:8 (at random, without bias, DPPO)."""
     max_new_tokens: int | None = None
     """Tokens an answer may have."""
     temperature: float = 1.0

@@ -18,7 +18,7 @@ from groupwise.rescue import Rescue
 from groupwise.rewards.scoring import Scored, TrainerState
 from groupwise.rollouts import Progress, Sampler
 from groupwise.tasks.task import Task
-from groupwise.trajectory import Group
+from groupwise.trajectory import Batch, Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,36 +99,28 @@ def train(run: Run) -> State:
 
     for step in range(state.step + 1, run.schedule.steps + 1):
         rescue.hold(state)
-        with clock("generate"), rescue("writing answers"):
-            prompts = run.task.draw(step - 1, run.schedule.prompts, run.seed)
-            orders = groups.plan(prompts, run.grouping)
-            cohort = run.sampler.collect(orders, progress=run.journal.phase("writing answers"))
-        with clock("reward"), rescue("scoring"):
-            scored = run.score(cohort, _seen(run, state.step))
+        plan = groups.plan(run.grouping, run.task, run.schedule.prompts, run.seed, step, state.beliefs)
+        while plan.orders:  # once, and again where groups that taught nothing are replaced
+            with clock("generate"), rescue("writing answers"):
+                answers = run.sampler.collect(plan.orders, progress=run.journal.phase("writing answers"))
+            with clock("reward"), rescue("scoring"):
+                plan = plan.answered(run.score(answers, _seen(run, state.step)))
         with clock("learn"), rescue("learning"):
             run.journal.phase("learning")
             recipe = run.learner.scaled(run.recipe)
-            cohort = advantages.assign(scored.cohort, recipe.advantage, recipe.rescale)
-            batch = packing.pack(
-                cohort,
-                recipe,
-                run.policy,
-                run.tokens_per_microbatch,
-                run.reference,
-                version=state.step,
-                seed=run.seed,
-            )
+            cohort = advantages.assign(plan.cohort, recipe.advantage, recipe.rescale)
+            batch = _pack(run, cohort, recipe, state.step)
             update = run.learner.step(batch, recipe, step)
             run.sampler.load(step)
         with clock("write"):
-            run.journal.samples(step, cohort)
+            run.journal.samples(step, [*cohort, *plan.replaced])
         with clock("evaluate"), rescue("answering held-out prompts"):
             scores = _evaluate(run, step) if run.schedule.evaluates(step) else {}
 
-        times = clock.take(metrics.count_decisions(cohort))
-        tokens = metrics.count_tokens(cohort)
-        state = state.after(step, times["step_time"], tokens, scores, run.task.measure)
-        numbers = {**metrics.of_cohort(cohort), **scored.metrics, **update.metrics, **times}
+        times = clock.take(metrics.count_decisions(plan.every))
+        tokens = metrics.count_tokens(plan.every)
+        state = state.after(step, times["step_time"], tokens, scores, run.task.measure, plan.remembered())
+        numbers = {**metrics.of_cohort(plan.every), **plan.numbers(cohort), **update.metrics, **times}
         run.journal.step(step, {**numbers, **_prefixed(scores), "num_tokens": state.num_tokens})
         stop = run.stopping()
         if run.schedule.saves(step) or state.best.get("step") == step or stop:
@@ -137,6 +129,11 @@ def train(run: Run) -> State:
         if stop:
             break
     return state
+
+
+def _pack(run: Run, cohort: Sequence[Group], recipe: Recipe, version: int) -> Batch | None:
+    budget, reference = run.tokens_per_microbatch, run.reference
+    return packing.pack(cohort, recipe, run.policy, budget, reference, version=version, seed=run.seed)
 
 
 def _start(run: Run) -> State:

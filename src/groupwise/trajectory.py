@@ -50,6 +50,8 @@ class Prompt:
     """Text, chat messages, or the seed of an environment's start state."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """The other columns of its row; rewards receive them."""
+    row: int | None = None
+    """The number of the training row that it is; None for a held-out one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ def test_a_world_whose_library_is_missing_is_refused_by_name() -> None:
 
 def test_held_out_starts_are_never_trained_on() -> None:
     asked = task(CART)
-    train = {p.content for step in range(50) for p in asked.draw(step, 64, seed=0)}
+    train = {p.content for step in range(50) for p in asked.stream(64 * step, 64, seed=0)}
     held_out = {p.content for p in asked.examples(1000)}
     assert (len(train), len(held_out)) == (50 * 64, 1000)
     assert not train & held_out

@@ -22,7 +22,7 @@ from groupwise.advantages import assign
 from groupwise.engine import scoring
 from groupwise.engine.model import CausalLM
 from groupwise.engine.sampling import Sampling
-from groupwise.groups import Grouping, plan
+from groupwise.groups import Order
 from groupwise.learner import Learner, Optimization
 from groupwise.packing import BudgetError, pack
 from groupwise.policies import LanguagePolicy, Reference
@@ -420,7 +420,7 @@ def sampled(of: LanguagePolicy, temperature: float = 1.0) -> list[Group]:
     prompts = [Prompt(i, words.decode(tiny.prompt(n))) for i, n in enumerate((5, 12, 20))]
     groups = [
         replace(g, trajectories=tuple(replace(t, reward=float(j % 2)) for j, t in enumerate(g.trajectories)))
-        for g in sampler.collect(plan(prompts, Grouping(4)))
+        for g in sampler.collect([Order(prompt, 4) for prompt in prompts])
     ]
     return assign(groups, DAPO.advantage)
 

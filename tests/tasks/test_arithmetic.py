@@ -41,6 +41,29 @@ def test_the_answer_is_the_value_of_the_expression(options: str) -> None:
             assert rows[i]["answer"] == str(eval(expression(rows[i])))
 
 
+def test_a_range_of_digits_mixes_them_in_equal_parts() -> None:
+    """Each row says its kind, rows of one kind are those of its own task, and the sides stay apart."""
+    task = arithmetic("digits=1-3,ops=+-,held_out=30")
+    kinds = [task.train[i]["kind"] for i in range(300)]
+    assert Counter(kinds) == {"1-digit": 100, "2-digit": 100, "3-digit": 100}
+    for side in (task.train, task.held_out):
+        for i in range(60):
+            digits = int(side[i]["kind"][0])
+            assert all(len(n) == digits for n in re.findall("[0-9]+", expression(side[i])))
+            assert side[i]["answer"] == str(eval(expression(side[i])))
+    alone = arithmetic("digits=2,ops=+-,held_out=30")
+    assert [expression(task.train[3 * i + 1]) for i in range(50)] == [
+        expression(alone.train[i]) for i in range(50)
+    ]
+    known = {operands(task.train[i]) for i in range(2000)}
+    assert not known & {operands(task.held_out[i]) for i in range(len(task.held_out))}
+    assert task.max_new_tokens == arithmetic("digits=3,ops=+-").max_new_tokens
+    with pytest.raises(ValueError, match=r"digits=3-1: a range rises"):
+        arithmetic("digits=3-1")
+    with pytest.raises(IndexError):
+        task.train[len(task.train)]
+
+
 def test_two_digits_are_all_pairs_once() -> None:
     task = arithmetic()
     counts = Counter(expression(row) for side in (task.train, task.held_out) for row in side)

@@ -108,7 +108,7 @@ def foresee(
     room = hardware.room(device)
     work = Workload(
         prompts=s.prompts,
-        group_size=s.group_size,
+        group_size=s.group_size if s.answers is None else -(-s.answers // s.prompts),
         prompt_tokens=prompt,
         max_new_tokens=sampling.max_new_tokens,
         tokens_per_microbatch=s.tokens_per_microbatch,

@@ -30,6 +30,24 @@ LEARNING = (
         "well below 1; near 1 the task is too hard, too easy, or solved.",
         {"frac_reward_zero_std": "fraction of groups"},
     ),
+    Spec(
+        "Answers to a prompt",
+        "The sizes of a step's groups. Healthy: all alike, or, where answers are shared out by difficulty, "
+        "apart and moving as prompts are learnt.",
+        {"groups/size/max": "largest", "groups/size/mean": "mean", "groups/size/min": "smallest"},
+    ),
+    Spec(
+        "Answers worth writing",
+        "The fraction of a step's answers in groups with a spread, and of those that were trained on. "
+        "Healthy: high; what is missing was written for nothing.",
+        {"groups/informative": "in groups with a spread", "groups/trained": "trained on"},
+    ),
+    Spec(
+        "Replaced and skipped",
+        "How many groups without a spread made room for fresh prompts, and how many prompts were passed "
+        "over before they were asked. Healthy: few, or the data are too hard or too easy.",
+        {"groups/replaced": "replaced", "groups/skipped": "skipped"},
+    ),
 )
 ANSWERS = (
     Spec(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groupwise.rewards.scoring import Reward
-from groupwise.tasks.task import Row, Task
+from groupwise.tasks.mixed import Mixed
+from groupwise.tasks.task import Row, Rows, Task
 
 LISTED = 1_000_000
 """Up to so many operand tuples are listed and split exactly; more are drawn by counter."""
@@ -74,11 +75,17 @@ class Options:
 def arithmetic(options: str = "") -> Task:
     """The task. Options: digits=2, ops=+, terms=2, held_out=500.
 
+    digits=1-3 mixes the three in equal parts; a column `kind` says which.
+
     Raises:
         ValueError: an unknown option or a bad value; names it and the choices.
     """
-    chosen = parse(options)
-    train, held_out = _listed(chosen) if chosen.tuples <= LISTED else _drawn(chosen)
+    levels = {f"{o.digits}-digit": o for o in map(parse, expanded(options))}
+    sides: dict[str, tuple[Rows, Rows]] = {
+        kind: _listed(o) if o.tuples <= LISTED else _drawn(o) for kind, o in levels.items()
+    }
+    chosen = [*levels.values()][-1]
+    train, held_out = _mixed_sides(sides) if len(sides) > 1 else sides.popitem()[1]
     name = f"arithmetic:{options}" if options else "arithmetic"
     return Task(
         name,
@@ -89,6 +96,11 @@ def arithmetic(options: str = "") -> Task:
     )
 
 
+def _mixed_sides(sides: Mapping[str, tuple[Rows, Rows]]) -> tuple[Rows, Rows]:
+    train, held_out = ({kind: both[i] for kind, both in sides.items()} for i in (0, 1))
+    return Mixed(train, LONGEST), Mixed(held_out, LONGEST)
+
+
 def messages(expression: str) -> list[dict[str, str]]:
     """How a question is put to a chat model: the answer is begun for it, so that it goes on with digits."""
     return [
@@ -96,6 +108,22 @@ def messages(expression: str) -> list[dict[str, str]]:
         {"role": "user", "content": expression},
         {"role": "assistant", "content": f"{expression} = "},
     ]
+
+
+def expanded(options: str) -> list[str]:
+    """A range of digits as the options of each.
+
+    >>> expanded("digits=1-3,ops=+")
+    ['digits=1,ops=+', 'digits=2,ops=+', 'digits=3,ops=+']
+    """
+    found = re.search(r"\bdigits\s*=\s*([1-9])-([1-9])(?=\s*(,|$))", options)
+    if found is None:
+        return [options]
+    first, last = int(found[1]), int(found[2])
+    if first >= last:
+        raise ValueError(f"arithmetic's option digits={first}-{last}: a range rises, as in digits=1-3.")
+    before, after = options[: found.start()], options[found.end() :]
+    return [f"{before}digits={n}{after}" for n in range(first, last + 1)]
 
 
 def parse(options: str) -> Options:

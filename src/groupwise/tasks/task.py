@@ -40,18 +40,19 @@ class Task:
         """The held-out score by which the best checkpoint is chosen: the first reward alone."""
         return self.rewards[0].name if self.rewards else "reward"
 
-    def draw(self, step: int, n: int, seed: int) -> list[Prompt]:
-        """The n prompts of a step (the first is step 0): whole passes, each shuffled by seed and pass.
+    def stream(self, first: int, n: int, seed: int) -> list[Prompt]:
+        """Prompts `first` to `first + n - 1` of a run: whole passes, each shuffled by seed and pass.
 
         A function of its arguments alone, so that a resumed run draws what it would have drawn.
         """
         orders: dict[int, np.ndarray] = {}
         prompts = []
-        for ordinal in range(step * n, (step + 1) * n):
+        for ordinal in range(first, first + n):
             turn, at = divmod(ordinal, len(self.train))
             if turn not in orders:
                 orders[turn] = np.random.default_rng([seed, turn]).permutation(len(self.train))
-            prompts.append(as_prompt(self.train[int(orders[turn][at])], ordinal))
+            row = int(orders[turn][at])
+            prompts.append(as_prompt(self.train[row], ordinal, row))
         return prompts
 
     def examples(self, n: int) -> list[Prompt]:
@@ -59,5 +60,6 @@ class Task:
         return [as_prompt(self.held_out[i], i) for i in range(min(n, len(self.held_out)))]
 
 
-def as_prompt(row: Row, ordinal: int) -> Prompt:
-    return Prompt(ordinal, row["prompt"], {k: v for k, v in row.items() if k != "prompt"})
+def as_prompt(row: Row, ordinal: int, number: int | None = None) -> Prompt:
+    """`number` is the row's among those trained on."""
+    return Prompt(ordinal, row["prompt"], {k: v for k, v in row.items() if k != "prompt"}, number)
