@@ -119,6 +119,7 @@ def train(run: Run) -> State:
         times = clock.take(metrics.count_decisions(cohort))
         tokens = metrics.count_tokens(cohort)
         state = state.after(step, times["step_time"], tokens, scores, run.task.measure)
+        state = replace(state, sampler=run.sampler.memory())
         numbers = {**metrics.of_cohort(cohort), **scored.metrics, **update.metrics, **times}
         run.journal.step(step, {**numbers, **_prefixed(scores), "num_tokens": state.num_tokens})
         stop = run.stopping()
@@ -134,6 +135,7 @@ def _start(run: Run) -> State:
     """The last whole checkpoint's state, or that of a run whose held-out scores were just taken."""
     state = run.checkpoints.resume(run.learner) or State()
     run.sampler.load(state.step)
+    run.sampler.recall(state.sampler)
     run.journal.start(state)
     return state if state.step or state.before else replace(state, before=_evaluate(run, 0))
 

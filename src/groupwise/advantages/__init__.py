@@ -10,6 +10,7 @@ from groupwise.advantages.outcome import (
     standardize,
 )
 from groupwise.advantages.step import Rescale, batch_scale
+from groupwise.advantages.stratified import importance_weighted, stratified
 
 __all__ = [
     "EPSILON",
@@ -18,7 +19,9 @@ __all__ = [
     "assign",
     "batch_scale",
     "center",
+    "importance_weighted",
     "is_flat",
     "leave_one_out",
     "standardize",
+    "stratified",
 ]

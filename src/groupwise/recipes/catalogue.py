@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from groupwise import advantages, losses
 from groupwise.losses import clipped
+from groupwise.mixtures import whole_answer
 from groupwise.recipes.recipe import Recipe
 
 GRPO = Recipe(
@@ -37,6 +38,18 @@ CISPO = replace(GRPO, surrogate=losses.cispo(5.0), weigh=losses.per_token_mean, 
 RLOO = replace(GRPO, advantage=advantages.leave_one_out, surrogate=losses.plain, kl=None, kl_scale=0.0)
 """REINFORCE leave-one-out, arXiv 2402.14740. The paper sums over an answer's tokens; here their mean."""
 
+MIXED = replace(DAPO, advantage=advantages.stratified, correction=whole_answer())
+"""For groups that several policies wrote (docs/mixed-groups.md): a baseline with one expectation for all
+answers, one importance weight an answer, then DAPO's clip from where the step begins."""
+
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {"grpo": GRPO, "dr_grpo": DR_GRPO, "dapo": DAPO, "gspo": GSPO, "cispo": CISPO, "rloo": RLOO}
+    {
+        "grpo": GRPO,
+        "dr_grpo": DR_GRPO,
+        "dapo": DAPO,
+        "gspo": GSPO,
+        "cispo": CISPO,
+        "rloo": RLOO,
+        "mixed": MIXED,
+    }
 )
