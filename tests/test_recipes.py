@@ -69,6 +69,7 @@ PADDED: dict[str, Callable[..., Tensor]] = {
     "gspo": gspo,
     "cispo": cispo,
     "rloo": rloo,
+    "mixed": dapo,  # where the policy in training wrote everything, no weight is needed
 }
 LENGTHS = [3, 1, 6, 2, 4, 5]
 

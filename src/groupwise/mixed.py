@@ -196,13 +196,13 @@ def _shifted(progress: Progress | None, done: int, total: int) -> Progress | Non
 
 
 def _with_weight(trajectory: Trajectory, scored: Scored, ratios: Ratios) -> Trajectory:
-    behaviour = ratios.behaviour(scored)
-    if not (np.isfinite(behaviour).all() and np.isfinite(scored.current).all()):
+    known = scored.current if scored.every is None else scored.every
+    if not np.isfinite(known).all():
         return replace(trajectory, stopped=StopReason.ERROR)
     return replace(
         trajectory,
         proximal_logp=scored.current.astype(np.float32),
-        mixture_logp=behaviour.astype(np.float32),
+        mixture_logp=ratios.behaviour(scored).astype(np.float32),
     )
 
 
