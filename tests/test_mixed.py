@@ -288,6 +288,14 @@ def test_few_answers_a_step_are_judged_by_the_window() -> None:
     assert [gauge.falls("x", w, 2, i) for i, w in enumerate(steps)][-1] == (1 / (2 * WINDOW) < LEAST)
 
 
+def test_a_step_that_is_collected_in_parts_is_one_step() -> None:
+    parts, whole = Gauge(), Gauge()
+    for half in (FAR[:8], FAR[8:]):
+        assert not any(parts.falls("x", half, 8, step) for step in (3, 3, 3))
+    whole.falls("x", np.concatenate([FAR[:8]] * 3 + [FAR[8:]] * 3), 48, 3)
+    assert parts.memory()["sums"]["x"] == [pytest.approx(whole.memory()["sums"]["x"][0])]
+
+
 def test_what_is_remembered_survives_json_exactly() -> None:
     gauge = Gauge()
     gauge.falls("x", np.array([0.1, -1 / 3]), 2, 1)

@@ -236,7 +236,7 @@ class Gauge:
         self.dropped: dict[str, int] = {}
         """Name -> the step after which its seats went to the current policy."""
         self._sums: dict[str, list[list[float]]] = {}
-        """Name -> of each of the last steps: number of answers, sum of weights, sum of their squares."""
+        """Name -> of each of the last steps: its number, answers, sum of weights, sum of their squares."""
 
     @classmethod
     def of(cls, memory: Mapping[str, Any]) -> Gauge:
@@ -252,9 +252,13 @@ class Gauge:
     def falls(self, name: str, log_weights: np.ndarray, answers: int, step: int) -> bool:
         """Note a step's answers (those without a weight count as 0); True if the policy is dropped for it."""
         w = weights(log_weights)
-        rows = [*self._sums.get(name, []), [float(answers), float(w.sum()), float((w**2).sum())]][-WINDOW:]
-        self._sums[name] = rows
-        n, total, squares = np.sum(rows, axis=0)
+        new = [float(answers), float(w.sum()), float((w**2).sum())]
+        rows = self._sums.setdefault(name, [])
+        if rows and rows[-1][0] == step:  # a step may be collected in parts
+            new = [x + y for x, y in zip(rows.pop()[1:], new, strict=True)]
+        rows.append([float(step), *new])
+        del rows[:-WINDOW]
+        _, n, total, squares = np.sum(rows, axis=0)
         if len(rows) < WINDOW or effective_share(total, squares, int(n)) >= LEAST:
             return False
         self.dropped[name] = step
