@@ -24,7 +24,7 @@ from groupwise.engine.scheduler import Request
 from groupwise.groups import Order
 from groupwise.learner import Learner, Optimization
 from groupwise.mixed import LEAST, WINDOW, Gauge, MixedSampler, Writer, logp_under
-from groupwise.mixtures import balance, log_mixture, log_weight, per_source, uncorrected, whole_answer
+from groupwise.mixtures import balance, log_mixture, log_weight, per_source, uncorrected
 from groupwise.policies import LanguagePolicy
 from groupwise.recipes import MIXED
 from groupwise.rewards.scoring import Reward, TrainerState, score
@@ -195,7 +195,6 @@ def test_a_step_of_learning_begins_at_the_mixtures_weights() -> None:
     assert update["ratio"] == pytest.approx(1, abs=1e-4)
     assert update["sampling/logp_difference/max"] < 1e-4
     assert update["correction"] != pytest.approx(1, abs=1e-3)
-    assert MIXED.correction == whole_answer()
 
 
 # ---------------------------------------------------------------------------- broken policies

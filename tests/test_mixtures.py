@@ -13,7 +13,14 @@ from torch import Tensor
 
 from groupwise import Recipe, objective
 from groupwise.advantages import center, importance_weighted, leave_one_out, stratified
-from groupwise.losses import Decisions, per_decision, per_trajectory_mean, plain
+from groupwise.losses import (
+    Decisions,
+    per_decision,
+    per_trajectory_mean,
+    per_trajectory_product,
+    plain,
+    truncated,
+)
 from groupwise.mixtures import (
     Ratios,
     Scored,
@@ -24,7 +31,6 @@ from groupwise.mixtures import (
     per_source,
     uncorrected,
     weights,
-    whole_answer,
 )
 from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason, Trajectory, Turn
 
@@ -87,18 +93,8 @@ def test_effective_shares_by_hand() -> None:
 # ---------------------------------------------------------------------------- whole answers
 
 
-def decisions(log_weight: list[float], ids: list[int]) -> Decisions:
-    gap = torch.tensor(log_weight, dtype=torch.float64)
-    zero = torch.zeros_like(gap)
-    return Decisions(zero, torch.tensor(ids), zero, proximal_logp=gap, behaviour_logp=zero)
-
-
-def test_one_weight_for_all_decisions_of_an_answer() -> None:
-    got = whole_answer(most=3.0)(decisions([0.5, -0.2, 2.0, 2.0], [4, 4, 7, 7]))
-    torch.testing.assert_close(got, torch.tensor([math.exp(0.3)] * 2 + [3.0] * 2, dtype=torch.float64))
-    assert whole_answer()(decisions([0.0, 0.0], [0, 1])).tolist() == [1, 1]
-    with pytest.raises(ValueError, match=r"most=0\.5"):
-        whole_answer(0.5)
+EXACT = truncated(1e9, per_trajectory_product)
+"""One weight for all decisions of an answer, nothing cut off."""
 
 
 def two_step_gradient(correction: Callable[[Decisions], Tensor]) -> Tensor:
@@ -125,19 +121,14 @@ def two_step_gradient(correction: Callable[[Decisions], Tensor]) -> Tensor:
     return torch.autograd.grad(total, theta)[0]
 
 
-def each_decision(decisions: Decisions) -> Tensor:
-    """A weight for every token on its own."""
-    return decisions.log_weight.exp()
-
-
 def test_weights_of_whole_answers_are_exact_and_those_of_single_decisions_are_not() -> None:
     """The target is the gradient of the expected reward itself, by autograd."""
     theta = torch.tensor([[0.3, -0.2], [0.5, 0.0], [-0.4, 0.1]], dtype=torch.float64, requires_grad=True)
     p = theta.softmax(1)
     expected = p[0, 0] * p[1, 0] * 1.0 + p[0, 1] * (p[2, 0] * 0.2 + p[2, 1] * 0.7)
     target = torch.autograd.grad(expected, theta)[0]
-    torch.testing.assert_close(two_step_gradient(whole_answer(1e9)), target, rtol=0, atol=1e-12)
-    assert (two_step_gradient(each_decision) - target).abs().max() > 0.005
+    torch.testing.assert_close(two_step_gradient(EXACT), target, rtol=0, atol=1e-12)
+    assert (two_step_gradient(truncated(1e9)) - target).abs().max() > 0.005
 
 
 # ---------------------------------------------------------------------------- the bandit
@@ -191,7 +182,7 @@ def moments(
     ratios: Ratios, advantage: ADVANTAGE, players: tuple[str, ...] = SEATS
 ) -> tuple[np.ndarray, float]:
     """Expected gradient [3] and trace of its covariance, over all outcomes, by the library's objective."""
-    recipe = Recipe(center, per_decision, plain, per_trajectory_mean, correction=whole_answer(1e9))
+    recipe = Recipe(center, per_decision, plain, per_trajectory_mean, correction=EXACT)
     logits = torch.tensor(np.log(PI), requires_grad=True)
     mean, square = np.zeros(3), 0.0
     for arms in itertools.product(range(3), repeat=4):

@@ -19,9 +19,8 @@ from groupwise.advantages import importance_weighted, stratified
 from groupwise.checkpoints import State
 from groupwise.config import build, outlook, recipe_of
 from groupwise.mixed import MixedSampler
-from groupwise.mixtures import whole_answer
 from groupwise.models import ModelError
-from groupwise.recipes import DAPO, MIXED
+from groupwise.recipes import DAPO, MIXED, RECIPES
 from groupwise.rollouts import TextSampler
 from groupwise.settings import ConfigError, Settings, completed
 
@@ -149,7 +148,9 @@ def test_seats_fill_in_group_size_and_recipe() -> None:
 
 def test_a_recipe_without_a_correction_gets_one_with_seats_alone() -> None:
     assert recipe_of(Settings(recipe="dapo")) == DAPO
-    assert recipe_of(Settings(recipe="dapo", seats="current:2")).correction == whole_answer()
+    assert recipe_of(Settings(recipe="dapo", seats="current:2")).correction == MIXED.correction
+    for name in ("topr", "luffy", "tis"):  # made for such answers: their own way stays
+        assert recipe_of(Settings(recipe=name, seats="current:2")) == RECIPES[name]
 
 
 def test_a_baseline_that_is_biased_is_allowed_and_said(world: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
     checkpoints/50/weights.safetensors     what is trained, float32
     checkpoints/50/optimizer.safetensors   both Adam moments and the step of every weight
     checkpoints/50/state.json              step, scores, what the run remembers
+    checkpoints/50/scales.json             where the recipe's controls have come to, if it has any
+    checkpoints/50/reference.safetensors   the reference's weights, if the recipe has moved it
     checkpoints/50/manifest.json           size and digest of the others; written last
 
 Random numbers need no state of their own: they are functions of the seed and of what they are for.
@@ -29,6 +31,7 @@ from groupwise.learner import Learner
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 CONTENTS = {"weights.safetensors", "optimizer.safetensors", "state.json"}
+OPTIONAL = {"scales.json", "reference.safetensors"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,8 @@ def load(folder: Path, learner: Learner) -> State:
     try:
         moments = load_file(folder / "optimizer.safetensors")
         state = State(**json.loads((folder / "state.json").read_text()))
+        scales = _scales(folder)
+        reference = _reference(folder, learner)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise DamagedError(f"the checkpoint {folder} cannot be read: {error}.") from error
     load_weights(folder, learner)
@@ -164,7 +169,32 @@ def load(folder: Path, learner: Learner) -> State:
             for moment in MOMENTS
             if f"{moment}/{name}" in moments
         }
+    learner.scales, learner.reference_moved = scales, bool(reference)
+    if learner.reference is not None:
+        own = learner.reference.weights
+        for name, value in reference.items():
+            own[name].data.copy_(value)
     return state
+
+
+def _scales(folder: Path) -> dict[str, tuple[float, float]]:
+    path = folder / "scales.json"
+    if not path.exists():
+        return {}
+    return {name: (kept, used) for name, (kept, used) in json.loads(path.read_text()).items()}
+
+
+def _reference(folder: Path, learner: Learner) -> dict[str, Tensor]:
+    """The weights of a moved reference; empty where it was not moved."""
+    path = folder / "reference.safetensors"
+    if not path.exists():
+        return {}
+    found = load_file(path)
+    if learner.reference is not None:
+        shapes = {name: value.shape for name, value in learner.reference.weights.items()}
+        if {name: value.shape for name, value in found.items()} != shapes:
+            raise ValueError("its reference is of another model")
+    return found
 
 
 def load_weights(folder: Path, learner: Learner) -> None:
@@ -201,6 +231,11 @@ def _write(folder: Path, learner: Learner, state: State) -> None:
     save_file(dict(_tensors(learner)), folder / "weights.safetensors")
     save_file(dict(_moments(learner)), folder / "optimizer.safetensors")
     (folder / "state.json").write_text(json.dumps(asdict(state)))
+    if learner.scales:
+        (folder / "scales.json").write_text(json.dumps(dict(learner.scales)))
+    if learner.reference is not None and learner.reference_moved:
+        kept = {name: value.detach().contiguous() for name, value in learner.reference.weights.items()}
+        save_file(kept, folder / "reference.safetensors")
     files = sorted(folder.iterdir())
     for path in files:
         _sync(path)
@@ -224,7 +259,7 @@ def _moments(learner: Learner) -> Iterator[tuple[str, Tensor]]:
 def _verify(folder: Path) -> None:
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        if manifest.keys() != CONTENTS:
+        if not CONTENTS <= manifest.keys() <= CONTENTS | OPTIONAL:
             raise DamagedError(f"the checkpoint {folder} is damaged: its manifest is not what was written.")
         for name, facts in manifest.items():
             path = folder / name

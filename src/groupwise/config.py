@@ -21,7 +21,6 @@ from groupwise.journal import RunJournal
 from groupwise.learner import Learner, Optimization
 from groupwise.losses import k3
 from groupwise.metrics import TensorBoard, Writer
-from groupwise.mixtures import whole_answer
 from groupwise.models import Loaded, Lora, Say, load
 from groupwise.planning.inputs import Outlook, foresee
 from groupwise.policies import CategoricalPolicy, LanguagePolicy, Policy
@@ -80,6 +79,14 @@ def build(
     recipe, grouping, schedule, optimization = _checked(s)
     world = _gym(s) if s.task.startswith("gym:") else _language(s, folder, console, trains)
     learner = Learner(world.policy, optimization, world.dtype)
+    reference = world.policy.frozen() if recipe.needs_reference else None
+    if recipe.refresh is not None and reference is not None:
+        if not reference.weights:
+            raise ConfigError(
+                f"recipe {s.recipe} moves its reference, and with --lora-rank {s.lora_rank} that is the "
+                "base model itself: set --lora-rank 0, or take a recipe with refresh=None"
+            )
+        learner.reference = reference
     journal = RunJournal(folder, schedule.steps, world.task.measure, console, _writers(s, folder))
     run = Run(
         folder=folder,
@@ -92,7 +99,7 @@ def build(
         score=world.score,
         policy=world.policy,
         learner=learner,
-        reference=world.policy.frozen() if recipe.needs_reference else None,
+        reference=reference,
         tokens_per_microbatch=_known(s.tokens_per_microbatch),
         checkpoints=Checkpoints(folder, s.keep, seating.spared(s)),
         journal=journal,
@@ -249,14 +256,14 @@ def recipe_of(settings: Settings) -> Recipe:
     """The named recipe with the user's KL and entropy scales."""
     recipe = _named_recipe(settings.recipe or "dapo")
     if settings.kl_scale == 0:
-        recipe = replace(recipe, kl=None, kl_scale=0.0)
+        recipe = replace(recipe, kl=None, kl_scale=0.0, reward_kl=0.0, kl_control=None, refresh=None)
+    elif settings.kl_scale is not None and recipe.reward_kl:
+        recipe = replace(recipe, reward_kl=settings.kl_scale)
     elif settings.kl_scale is not None:
         recipe = replace(recipe, kl=recipe.kl or k3, kl_scale=settings.kl_scale)
     if settings.entropy_scale is not None:
         recipe = replace(recipe, entropy_scale=settings.entropy_scale)
-    if settings.seats is not None and recipe.correction is None:
-        recipe = replace(recipe, correction=whole_answer())
-    return recipe
+    return recipe if settings.seats is None else seating.corrected(recipe)
 
 
 def _named_recipe(name: str) -> Recipe:

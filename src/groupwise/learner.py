@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from groupwise.policies import Policy
-from groupwise.recipes import Recipe, objective
+from groupwise.policies import Policy, Reference
+from groupwise.recipes import Recipe, Scales, adapted, objective, scaled
 from groupwise.trajectory import Batch, Piece
 
 
@@ -94,13 +95,26 @@ class Masters:
                 parameter.copy_(self.weights[name])
 
 
+class DeterministicWarning(UserWarning):
+    """The policy's entropy fell below the recipe's floor: what it does not try, it cannot learn."""
+
+
 class Learner:
-    """Owns the optimizer of one policy."""
+    """Owns the optimizer of one policy, and what its recipe moves: scales and the reference."""
+
+    scales: Scales
+    """What the recipe's controls have come to; saved with the run."""
+    reference: Reference | None
+    """The one to move, where the recipe moves it."""
+    reference_moved: bool
+    """True once it is no longer the policy that the run began with; then it is saved too."""
 
     def __init__(
         self, policy: Policy, optimization: Optimization, dtype: torch.dtype = torch.float32
     ) -> None:
         self.policy, self.optimization = policy, optimization
+        self.scales, self.reference, self.reference_moved = {}, None, False
+        self._warned = False
         self.masters = Masters(policy.module, dtype)
         self.optimizer = torch.optim.AdamW(
             list(self.masters.weights.values()),
@@ -116,16 +130,58 @@ class Learner:
         Raises:
             NonFiniteError: before any weight changed in the epoch at fault.
         """
-        rate = self.optimization.rate(step)
-        if batch is None:
-            return Update({"learning_rate": rate})
+        recipe, rate = self.scaled(recipe), {"learning_rate": self.optimization.rate(step)}
+        if batch is None or not batch.pieces:
+            self._refresh(recipe, step)
+            return Update({**({} if batch is None else batch.metrics), **rate})
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate["learning_rate"]
         first: dict[str, float] = {}
         for _ in range(self.optimization.epochs):
             metrics = self._epoch(batch, recipe)
-            first = first or {k: v for k, v in metrics.items() if k.startswith("sampling/")}
-        return Update({**metrics, **first, "learning_rate": rate})
+            first = first or metrics
+        before = {name: value for name, value in first.items() if name.startswith("sampling/")}
+        steered = self._steer(recipe, first)
+        self._refresh(recipe, step)
+        return Update({**metrics, **before, **batch.metrics, **steered, **rate})
+
+    def scaled(self, recipe: Recipe) -> Recipe:
+        """The recipe with the scales that its controls have come to."""
+        return scaled(recipe, self.scales)
+
+    def _steer(self, recipe: Recipe, first: Mapping[str, float]) -> dict[str, float]:
+        """Set the next step's scales by what the first epoch measured; returns this step's, and alarms."""
+        self.scales = adapted(recipe, self.scales, first)
+        numbers: dict[str, float] = {name: getattr(recipe, name) for name in self.scales}
+        if recipe.entropy_floor:
+            low = first["entropy"] < recipe.entropy_floor
+            numbers["entropy/below_floor"] = float(low)
+            if low and not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"entropy is {first['entropy']:.3g} nats a decision, below the floor of "
+                    f"{recipe.entropy_floor:g}: the policy has become deterministic and tries nothing new. "
+                    "Go back to an earlier checkpoint with an entropy bonus (--entropy-scale), an "
+                    "entropy_control=EntropyTarget(...), or a lower --learning-rate.",
+                    DeterministicWarning,
+                    stacklevel=3,
+                )
+        return numbers
+
+    @torch.no_grad()
+    def _refresh(self, recipe: Recipe, step: int) -> None:
+        """Move the reference, where the recipe says so and its time has come."""
+        plan = recipe.refresh
+        if plan is None or step % plan.every:
+            return
+        if self.reference is None or not self.reference.weights:
+            raise ValueError(f"{plan}: this learner has no reference with weights of its own to move")
+        for name, master in self.masters.weights.items():
+            kept = self.reference.weights[name]
+            kept.copy_(plan.alpha * master + (1 - plan.alpha) * kept.float())
+        self.reference_moved = True
+        if plan.new_optimizer:
+            self.optimizer.state.clear()
 
     def _epoch(self, batch: Batch, recipe: Recipe) -> dict[str, float]:
         self.optimizer.zero_grad(set_to_none=True)
@@ -148,6 +204,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)  # sampling needs the memory
         self.masters.publish()
         gap = torch.cat(gaps)
+        gap = gap[gap.isfinite()] if bool(gap.isfinite().any()) else torch.zeros(1)  # not known, not apart
         sampling = {
             "sampling/logp_difference/mean": float(gap.mean()),
             "sampling/logp_difference/max": float(gap.max()),
@@ -174,6 +231,7 @@ class Learner:
             proximal_logp=cut(batch.proximal_logp),
             entropy=scores.entropy,
             selected=cut(batch.selected),
+            foreign=cut(batch.foreign),
             weight=cut(batch.weight),
         )
         loss.value.backward()

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from torch import Tensor
 
-from groupwise.losses.decisions import MAX_LOG_RATIO, Decisions, bounded_exp, per_trajectory_sum
+from groupwise.losses import MAX_LOG_RATIO
 from groupwise.trajectory import Trajectory
 
 
@@ -98,22 +97,3 @@ uncorrected = Ratios(lambda answer: answer.current)
 RATIOS: Mapping[str, Ratios] = MappingProxyType(
     {"balance": balance, "per_source": per_source, "none": uncorrected}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class whole_answer:  # noqa: N801 - reads as the function that it is
-    """min(product over the answer of proximal / behaviour, most): one weight for all its decisions.
-
-    Exact where nothing is cut off, unlike a weight for each decision: what was written before a decision
-    was drawn from the other policy too. Needs whole trajectories.
-    """
-
-    most: float = 10.0
-
-    def __post_init__(self) -> None:
-        if not self.most >= 1:
-            raise ValueError(f"most={self.most}: a truncation below 1 would shrink on-policy answers too")
-
-    def __call__(self, decisions: Decisions) -> Tensor:
-        total, _, index = per_trajectory_sum(decisions.log_weight, decisions.trajectory_id)
-        return bounded_exp(total)[index].clamp(max=self.most)

@@ -7,7 +7,7 @@ their decisions (`score`); nothing else in the learner knows what an input looks
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,6 +53,10 @@ class Policy(Protocol):
 class Reference(Protocol):
     """A frozen policy."""
 
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """By the names of the policy's parameters, where it has weights of its own; else empty."""
+
     def logp(self, inputs: Any) -> Tensor:
         """[n] without gradient."""
 
@@ -62,6 +66,10 @@ class _FrozenCopy:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        return dict(self._policy.module.named_parameters())
 
     @torch.no_grad()
     def logp(self, inputs: Any) -> Tensor:
@@ -125,6 +133,7 @@ class _WithoutAdapter:
 
     def __init__(self, policy: LanguagePolicy) -> None:
         self._policy = policy
+        self.weights: Mapping[str, Tensor] = {}
 
     @torch.no_grad()
     def logp(self, inputs: PackedTokens) -> Tensor:

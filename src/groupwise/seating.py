@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from groupwise import sources
 from groupwise.advantages import importance_weighted, stratified
+from groupwise.losses import from_behaviour, shaping_foreign
 from groupwise.mixed import MixedSampler
 from groupwise.mixtures import RATIOS
 from groupwise.models import Loaded, Say
-from groupwise.recipes import Recipe
+from groupwise.recipes import MIXED, Recipe
 from groupwise.rollouts import TextSampler
 from groupwise.seats import Seats, parse
 from groupwise.settings import ConfigError, Settings
@@ -41,6 +43,14 @@ def refuse(s: Settings, recipe: Recipe) -> None:
             "others of its own policy. Give it 2 seats or more, or use a recipe with "
             "advantages.importance_weighted."
         )
+
+
+def corrected(recipe: Recipe) -> Recipe:
+    """The recipe with importance weights for others' answers, unless it treats those in its own way."""
+    has_its_own = isinstance(recipe.ratio, from_behaviour) or isinstance(recipe.surrogate, shaping_foreign)
+    if recipe.correction is not None or has_its_own:
+        return recipe
+    return replace(recipe, correction=MIXED.correction)
 
 
 def sampler(

@@ -107,9 +107,18 @@ def train(run: Run) -> State:
             scored = run.score(cohort, _seen(run, state.step))
         with clock("learn"), rescue("learning"):
             run.journal.phase("learning")
-            cohort = advantages.assign(scored.cohort, run.recipe.advantage, run.recipe.rescale)
-            batch = packing.pack(cohort, run.recipe, run.policy, run.tokens_per_microbatch, run.reference)
-            update = run.learner.step(batch, run.recipe, step)
+            recipe = run.learner.scaled(run.recipe)
+            cohort = advantages.assign(scored.cohort, recipe.advantage, recipe.rescale)
+            batch = packing.pack(
+                cohort,
+                recipe,
+                run.policy,
+                run.tokens_per_microbatch,
+                run.reference,
+                version=state.step,
+                seed=run.seed,
+            )
+            update = run.learner.step(batch, recipe, step)
             run.sampler.load(step)
         with clock("write"):
             run.journal.samples(step, cohort)

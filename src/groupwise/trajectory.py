@@ -7,6 +7,7 @@ the stage that fills it has run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -27,11 +28,15 @@ class StopReason(StrEnum):
     """The world failed, as far as it says so. Not scored, excluded from the baseline, counted."""
 
 
+CURRENT = "current"
+"""Name of the policy in training."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyTag:
     """Which policy made a decision: its name and the number of optimizer steps behind it."""
 
-    name: str = "current"
+    name: str = CURRENT
     version: int = 0
 
 
@@ -102,11 +107,27 @@ class Trajectory:
 
 
 @dataclass(frozen=True, slots=True)
+class Prior:
+    """What earlier steps taught about a prompt's reward. Never from the present answers: that biases."""
+
+    mean: float
+    """In reward units."""
+    count: float
+    """How many answers it is worth, 0 or more."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mean) and math.isfinite(self.count) and self.count >= 0):
+            raise ValueError(f"{self}: mean and count are finite, and count is 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """Siblings: trajectories that answer the same prompt."""
 
     prompt: Prompt
     trajectories: tuple[Trajectory, ...]
+    prior: Prior | None = None
+    """None: nothing is known about the prompt."""
 
     @property
     def rewards(self) -> np.ndarray:
@@ -145,6 +166,10 @@ class Batch:
     """[N] float32, under the policy that the step begins with; None: the behaviour's."""
     selected: Tensor | None = None
     """[N] bool: the decisions that the recipe picked."""
+    foreign: Tensor | None = None
+    """[N] bool: the decisions of another policy than the one in training; None: there are none."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What making it up showed: what was left out, how far the policy that chose is."""
 
     def __len__(self) -> int:
         return len(self.advantage)

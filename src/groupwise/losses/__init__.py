@@ -1,11 +1,54 @@
 """The maths of the update, over flat vectors of N decisions."""
 
-from groupwise.losses.corrections import Correction
+from groupwise.losses.corrections import (
+    Correction,
+    both,
+    masked,
+    mismatch,
+    reads_proximal,
+    strayed,
+    truncated,
+)
 from groupwise.losses.decisions import MAX_LOG_RATIO, Decisions
-from groupwise.losses.divergences import Divergence, k1, k2, k3, k3_corrected
-from groupwise.losses.ratios import Ratio, per_decision, per_trajectory
-from groupwise.losses.surrogates import Surrogate, cispo, clipped, plain
-from groupwise.losses.weights import Weigh, constant, per_token_mean, per_trajectory_mean
+from groupwise.losses.divergences import Divergence, k1, k2, k3, k3_corrected, k3_k2, still_to_come
+from groupwise.losses.ratios import (
+    Ratio,
+    clipped_mean,
+    from_behaviour,
+    per_decision,
+    per_trajectory,
+    per_trajectory_product,
+    per_trajectory_token,
+)
+from groupwise.losses.selection import (
+    Select,
+    covariance,
+    large_covariance,
+    only_selected,
+    penalised_where_selected,
+    some_covariance,
+    top_entropy,
+    without_selected,
+)
+from groupwise.losses.surrogates import (
+    Surrogate,
+    cispo,
+    clipped,
+    log_likelihood,
+    plain,
+    sapo,
+    shaping_foreign,
+    topr,
+    vespo,
+)
+from groupwise.losses.weights import (
+    Weigh,
+    constant,
+    each_group_alike,
+    per_token_mean,
+    per_trajectory_mean,
+    per_trajectory_total,
+)
 
 __all__ = [
     "MAX_LOG_RATIO",
@@ -13,18 +56,45 @@ __all__ = [
     "Decisions",
     "Divergence",
     "Ratio",
+    "Select",
     "Surrogate",
     "Weigh",
+    "both",
     "cispo",
     "clipped",
+    "clipped_mean",
     "constant",
+    "covariance",
+    "each_group_alike",
+    "from_behaviour",
     "k1",
     "k2",
     "k3",
     "k3_corrected",
+    "k3_k2",
+    "large_covariance",
+    "log_likelihood",
+    "masked",
+    "mismatch",
+    "only_selected",
+    "penalised_where_selected",
     "per_decision",
     "per_token_mean",
     "per_trajectory",
     "per_trajectory_mean",
+    "per_trajectory_product",
+    "per_trajectory_token",
+    "per_trajectory_total",
     "plain",
+    "reads_proximal",
+    "sapo",
+    "shaping_foreign",
+    "some_covariance",
+    "still_to_come",
+    "strayed",
+    "top_entropy",
+    "topr",
+    "truncated",
+    "vespo",
+    "without_selected",
 ]

@@ -35,6 +35,8 @@ class Decisions:
     """Nats, under the policy in training."""
     selected: Tensor | None = None
     """bool: the decisions that `Recipe.select` picked, over the whole step."""
+    foreign: Tensor | None = None
+    """bool: the decisions of another policy than the one in training; None: there are none."""
 
     @property
     def log_ratio(self) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from groupwise.losses.decisions import MAX_LOG_RATIO, bounded_exp
@@ -37,3 +38,27 @@ def k3_corrected(new_logp: Tensor, reference_logp: Tensor, log_ratio: Tensor) ->
     (DeepSeek-V3.2, arXiv 2512.02556)
     """
     return bounded_exp(log_ratio) * k3(new_logp, reference_logp, log_ratio)
+
+
+def k3_k2(new_logp: Tensor, reference_logp: Tensor, log_ratio: Tensor) -> Tensor:
+    """The value of k3, the gradient of k2: unbiased to read, and on-policy exactly grad KL(pi||ref).
+
+    (arXiv 2510.01555 on why the two are not had at once otherwise.)
+    """
+    pull = k2(new_logp, reference_logp, log_ratio)
+    return k3(new_logp, reference_logp, log_ratio).detach() + pull - pull.detach()
+
+
+def still_to_come(x: Tensor, trajectory_id: Tensor) -> Tensor:
+    """Of each decision, the sum of x over it and all later ones of its trajectory. [N] -> [N].
+
+    With x = log pi - log ref this is the return of a reward of -k1 a decision, the sign turned: the
+    expected score-function gradient of its sum is exactly grad KL(pi||ref). Trajectories stand in one
+    piece, their decisions in order.
+    """
+    running = x.double().cumsum(0)
+    begins = torch.ones_like(trajectory_id, dtype=torch.bool)
+    begins[1:] = trajectory_id[1:] != trajectory_id[:-1]
+    block = begins.cumsum(0) - 1
+    at_end = running[begins.roll(-1)]  # the last decision of each block; the roll brings round the first
+    return (at_end[block] - running + x.double()).to(x.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ def objective(
     proximal_logp: Tensor | None = None,
     entropy: Tensor | None = None,
     selected: Tensor | None = None,
+    foreign: Tensor | None = None,
     weight: Tensor | None = None,
 ) -> Loss:
     """Loss and metrics of N decisions, from plain tensors alone.
@@ -47,11 +48,15 @@ def objective(
         proximal_logp: [N] under the policy that the step began with; None: that policy chose.
         entropy: [N] nats, with gradient; needed where `recipe.entropy_scale` is not 0.
         selected: [N] bool, the decisions that the recipe picked.
+        foreign: [N] bool, the decisions of another policy than the one in training; None: there are none.
         weight: [N]; None computes `recipe.weigh` over these N, as of one group. Pass a slice of the step's
             weights to compute the loss in cuts: the sum over cuts is the whole, value and gradient.
 
     Raises:
         ValueError: shapes differ, or the recipe needs an input that is missing.
+
+    A decision whose log-prob is not finite where the loss needs it (behaviour, or proximal without a
+    correction) has weight 0; the metric `sampling/unknown` is the share of the weights lost by it.
     """
     vectors = {
         "behaviour_logp": behaviour_logp,
@@ -61,7 +66,11 @@ def objective(
         "entropy": entropy,
         "weight": weight,
     }
-    _check(recipe, new_logp, {**vectors, "trajectory_id": trajectory_id, "selected": selected})
+    _check(
+        recipe,
+        new_logp,
+        {**vectors, "trajectory_id": trajectory_id, "selected": selected, "foreign": foreign},
+    )
     if vectors["weight"] is None:
         vectors["weight"] = recipe.weigh(trajectory_id, torch.zeros_like(trajectory_id))
     if new_logp.dtype in (torch.float16, torch.bfloat16):
@@ -69,16 +78,31 @@ def objective(
     ready = {name: x.to(new_logp.dtype) for name, x in vectors.items() if x is not None}
     share = ready.pop("weight")
     ready.setdefault("proximal_logp", ready["behaviour_logp"])
-    decisions = Decisions(trajectory_id=trajectory_id, new_logp=new_logp, selected=selected, **ready)
-    return _loss(recipe, decisions, share)
+    decisions = Decisions(
+        trajectory_id=trajectory_id, new_logp=new_logp, selected=selected, foreign=foreign, **ready
+    )
+    known = decisions.proximal_logp.isfinite()
+    if recipe.correction is not None:
+        known &= decisions.behaviour_logp.isfinite()
+    if bool(known.all()):
+        return _loss(recipe, decisions, share)
+    loss = _loss(recipe, _at(known, decisions), share[known])
+    unknown = share[~known].sum() / share.sum()
+    return Loss(loss.value, {**loss.metrics, "sampling/unknown": unknown})
+
+
+def _at(which: Tensor, d: Decisions) -> Decisions:
+    """Some of the decisions."""
+    vectors: dict[str, Tensor | None] = {f.name: getattr(d, f.name) for f in fields(d)}
+    return replace(d, **{name: x[which] for name, x in vectors.items() if x is not None})
 
 
 def _loss(recipe: Recipe, d: Decisions, weight: Tensor) -> Loss:
     log_ratio = d.log_ratio
     level = recipe.ratio(log_ratio, d)
     term = recipe.surrogate(level, d)
-    share = weight / weight.sum()
-    metrics = {"ratio": _exp_mean(share, log_ratio), **_clip_metrics(recipe, level, d, share)}
+    share = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+    metrics = {"ratio": _exp_mean(share, log_ratio), **_clip_metrics(recipe, d, share)}
     if recipe.correction is not None:
         factor = recipe.correction(d).detach()
         term = factor * term
@@ -101,18 +125,23 @@ def _exp_mean(weight: Tensor, log_ratio: Tensor) -> Tensor:
     return torch.dot(weight, log_ratio.detach().clamp(max=losses.MAX_LOG_RATIO).exp())
 
 
-def _clip_metrics(recipe: Recipe, level: Tensor, d: Decisions, weight: Tensor) -> dict[str, Tensor]:
-    """Weighted share of decisions whose gradient the surrogate cut, below and above ratio 1.
+def _clip_metrics(recipe: Recipe, d: Decisions, weight: Tensor) -> dict[str, Tensor]:
+    """Weighted share of decisions whose gradient ratio or surrogate cut, below and above ratio 1.
 
-    Read off the surrogate's own derivative, so that it holds for any surrogate, a user's too.
+    Read off their own derivatives, so that it holds for any of them, a user's too.
     """
+    d = replace(d, new_logp=d.new_logp.detach())
     with torch.enable_grad():
-        leaf = level.detach().requires_grad_()
-        term = recipe.surrogate(leaf, replace(d, new_logp=d.new_logp.detach())).sum()
-        slope = torch.autograd.grad(term, leaf)[0]
-    cut = (slope == 0) & (d.advantage != 0)
-    low = torch.dot(weight, (cut & (level < 0)).to(weight.dtype))
-    high = torch.dot(weight, (cut & (level > 0)).to(weight.dtype))
+        leaf = d.log_ratio.requires_grad_()
+        level = recipe.ratio(leaf, d)
+        by_level, by_leaf = torch.autograd.grad(
+            recipe.surrogate(level, d).sum(), (level, leaf), materialize_grads=True
+        )
+    # cut by the surrogate at the level's ratio, or by the ratio at the decision's own
+    at = torch.where(by_level == 0, level, leaf).detach()
+    cut = (by_leaf == 0) & (d.advantage != 0)
+    low = torch.dot(weight, (cut & (at < 0)).to(weight.dtype))
+    high = torch.dot(weight, (cut & (at > 0)).to(weight.dtype))
     return {
         "clip_ratio/low_mean": low,
         "clip_ratio/high_mean": high,
@@ -130,5 +159,10 @@ def _check(recipe: Recipe, new_logp: Tensor, vectors: Mapping[str, Tensor | None
         )
     if recipe.kl is not None and vectors["reference_logp"] is None:
         raise ValueError("this recipe has a KL term: pass reference_logp, or set kl=None, kl_scale=0")
+    if losses.reads_proximal(recipe.correction) and vectors["proximal_logp"] is None:
+        raise ValueError(
+            "this recipe corrects for another policy, and without proximal_logp every weight is 1: pass "
+            "proximal_logp, the log-probs under the policy that the step began with, or set correction=None"
+        )
     if recipe.entropy_scale and vectors["entropy"] is None:
         raise ValueError("this recipe has an entropy bonus: pass entropy, or set entropy_scale=0")

@@ -9,12 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from groupwise.advantages import Advantage, Rescale
-from groupwise.losses import Correction, Divergence, Ratio, Surrogate, Weigh
+from groupwise.losses import Correction, Divergence, Ratio, Select, Surrogate, Weigh, reads_proximal
+from groupwise.recipes.checks import complaint
+from groupwise.recipes.controls import Control, Refresh
+from groupwise.recipes.filters import Keep
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One algorithm."""
+    """One algorithm.
+
+    Raises:
+        ValueError: parts that cannot work together, with the reason and the way out.
+    """
 
     advantage: Advantage
     """(rewards [G], the scored siblings) -> advantages [G], or one [T_i] for each of them."""
@@ -31,21 +38,41 @@ class Recipe:
     kl: Divergence | None = None
     """(new_logp, reference_logp, log_ratio) -> term [N]; needs a frozen reference."""
     kl_scale: float = 0.0
+    reward_kl: float = 0.0
+    """Each decision's reward falls by this times k1, the log-prob less the reference's: added to the
+    advantages as what is still to come, after any normalisation. In nats; needs a frozen reference."""
     entropy_scale: float = 0.0
     """Nats: the loss falls by this times the weighted mean entropy."""
+    kl_control: Control | None = None
+    """Moves `kl_scale` and `reward_kl` after each step, by the step's KL."""
+    entropy_control: Control | None = None
+    """Moves `entropy_scale` after each step, by the step's entropy."""
+    entropy_floor: float = 0.0
+    """Nats a decision below which a run warns that its policy has become deterministic."""
+    refresh: Refresh | None = None
+    """Moves the reference."""
+    select: Select | None = None
+    """(the step's decisions, uniform [N]) -> selected [N] bool, for a surrogate that tells them apart."""
+    keep: Keep | None = None
+    """trajectory -> whether the loss counts it; its group's baseline does in any case."""
+    staleness: int | None = None
+    """Answers of versions of the policy more optimizer steps behind than this are left out, and counted."""
 
     def __post_init__(self) -> None:
-        if (self.kl is None) != (self.kl_scale == 0):
-            raise ValueError(
-                f"kl={self.kl} with kl_scale={self.kl_scale}: a divergence needs a scale and a scale "
-                "a divergence. Give both, or neither."
-            )
+        if found := complaint(self):
+            raise ValueError(found)
 
     @property
     def needs_reference(self) -> bool:
-        return self.kl is not None
+        return self.kl is not None or self.reward_kl != 0
+
+    @property
+    def needs_first_pass(self) -> bool:
+        """True when the step's decisions are scored once before the first update."""
+        return self.select is not None or reads_proximal(self.correction)
 
     @property
     def skips_zero_advantage(self) -> bool:
         """True when a decision of advantage 0 has exactly no gradient, so it need not be computed."""
-        return self.kl is None and self.entropy_scale == 0
+        told_apart = self.select is not None or self.entropy_control is not None
+        return not self.needs_reference and self.entropy_scale == 0 and not told_apart

@@ -1,0 +1,119 @@
+"""Which parts cannot work together, and why. What is not known here is never refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from groupwise import losses
+from groupwise.advantages import standardize
+from groupwise.losses import Ratio, Surrogate, Weigh, selection
+
+if TYPE_CHECKING:
+    from groupwise.recipes.recipe import Recipe
+
+OF_MEANS = (losses.per_trajectory, losses.per_trajectory_token)
+KNOWN_SURROGATES = (losses.clipped, losses.cispo, losses.sapo, losses.vespo)
+KNOWN_FUNCTIONS = (losses.plain, losses.log_likelihood, losses.topr)
+
+
+def complaint(recipe: Recipe) -> str | None:
+    """The first thing wrong with a recipe, as a sentence."""
+    return next(_complaints(recipe), None)
+
+
+def _complaints(recipe: Recipe) -> Iterator[str]:
+    yield from _divergence(recipe)
+    yield from _entropy(recipe)
+    yield from _levels(recipe)
+    yield from _selection(recipe)
+    if recipe.staleness is not None and recipe.staleness < 0:
+        yield f"staleness={recipe.staleness}: a number of optimizer steps, 0 or more; None keeps every answer"
+
+
+def _divergence(recipe: Recipe) -> Iterator[str]:
+    if (recipe.kl is None) != (recipe.kl_scale == 0):
+        yield (
+            f"kl={recipe.kl} with kl_scale={recipe.kl_scale}: a divergence needs a scale and a scale "
+            "a divergence. Give both, or neither."
+        )
+    if recipe.kl is losses.k1:
+        yield (
+            "kl=k1: as a loss its expected gradient is zero, so it does nothing but add noise. Take k2 or "
+            "k3_corrected, or put k1 where it is exact: reward_kl=..., kl=None, kl_scale=0."
+        )
+    if recipe.reward_kl < 0 or recipe.kl_scale < 0:
+        yield (
+            f"kl_scale={recipe.kl_scale}, reward_kl={recipe.reward_kl}: a scale below 0 would reward distance"
+        )
+    without = recipe.kl is None and recipe.reward_kl == 0
+    if without and (recipe.kl_control is not None or recipe.refresh is not None):
+        yield (
+            f"kl_control={recipe.kl_control}, refresh={recipe.refresh}, and no divergence to act on: "
+            "give kl and kl_scale, or reward_kl"
+        )
+
+
+def _entropy(recipe: Recipe) -> Iterator[str]:
+    if recipe.entropy_floor < 0:
+        yield f"entropy_floor={recipe.entropy_floor} nats a decision: 0 or more; 0 never warns"
+
+
+def _levels(recipe: Recipe) -> Iterator[str]:
+    weigh = _innermost(recipe.weigh)
+    if _is_of_means(recipe.ratio) and (weigh is losses.per_token_mean or isinstance(weigh, losses.constant)):
+        yield (
+            "a ratio of the whole trajectory with a weighting of tokens: the trajectory's one term would be "
+            "counted once for each of its decisions. Take per_trajectory_mean; if length is meant to count "
+            "(LUSPO), per_trajectory_total says so."
+        )
+    if isinstance(recipe.surrogate, losses.shaping_foreign) and _is_of_means(recipe.ratio):
+        yield (
+            "shaping_foreign reads the probability of each decision, and this ratio is one number a "
+            "trajectory: take per_decision"
+        )
+    if isinstance(recipe.surrogate, losses.vespo) and _is_of_means(recipe.ratio):
+        yield (
+            "vespo weighs by the ratio of the whole trajectory, the product over its decisions, and this "
+            "ratio is a mean: take from_behaviour(per_trajectory_product)"
+        )
+    if isinstance(recipe.ratio, losses.clipped_mean) and isinstance(recipe.surrogate, losses.clipped):
+        yield f"{recipe.ratio} is clipped already, and {recipe.surrogate} would clip it again: take plain"
+
+
+def _selection(recipe: Recipe) -> Iterator[str]:
+    wrapped = isinstance(recipe.surrogate, selection.WRAPPERS)
+    if wrapped and recipe.select is None:
+        yield (
+            f"{type(recipe.surrogate).__name__} needs decisions to be selected: give select=, for instance "
+            "top_entropy(0.2)"
+        )
+    if recipe.select is not None and _reads_no_selection(recipe.surrogate):
+        yield (
+            f"select={recipe.select}, and a surrogate that treats all decisions alike: wrap it in "
+            "only_selected, without_selected or penalised_where_selected"
+        )
+
+
+def scale_depends_on_size(recipe: Recipe) -> bool:
+    """Whether advantages mean something else in groups of another size.
+
+    Where groups differ in size, dividing by a group's deviation weighs prompts by how many answers they
+    have, not only by how hard they are: take `leave_one_out`, or a scale over the whole step.
+    """
+    return recipe.advantage is standardize or bool(getattr(recipe.advantage, "scale_depends_on_size", False))
+
+
+def _innermost(weigh: Weigh) -> Weigh:
+    return weigh.inner if isinstance(weigh, losses.each_group_alike) else weigh
+
+
+def _is_of_means(ratio: Ratio) -> bool:
+    inner = ratio.inner if isinstance(ratio, losses.from_behaviour) else ratio
+    return inner in OF_MEANS or isinstance(inner, losses.clipped_mean)
+
+
+def _reads_no_selection(surrogate: Surrogate) -> bool:
+    if isinstance(surrogate, losses.shaping_foreign):
+        return _reads_no_selection(surrogate.inner)
+    return isinstance(surrogate, KNOWN_SURROGATES) or surrogate in KNOWN_FUNCTIONS
