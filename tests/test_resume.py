@@ -36,6 +36,7 @@ LANGUAGE = (
 RUNS: dict[str, tuple[Any, ...]] = {
     "language": (*LANGUAGE, *COMMON),
     "language-kl-bfloat16": (*LANGUAGE, *COMMON, "--kl-scale", 0.1, "--dtype", "bfloat16", "--epochs", 2),
+    "mixed": (*LANGUAGE, *COMMON, "--seats", "current:2,latest-1:2", "--keep", 1),
     "gym": ("gym:CartPole-v1", *COMMON, "--prompts", 2, "--held-out", 2, "--epochs", 2),
 }
 
@@ -172,7 +173,8 @@ def test_two_runs_of_one_seed_are_equal(kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "seed"), [("language", 0), ("language", 1), ("language-kl-bfloat16", 2), ("gym", 3)]
+    ("kind", "seed"),
+    [("language", 0), ("language", 1), ("language-kl-bfloat16", 2), ("gym", 3), ("mixed", 4)],
 )
 def test_killed_before_a_random_file_operation_again_and_again(kind: str, seed: int) -> None:
     """SIGKILL at a seeded random open, rename or removal of a file in the run folder, five times over."""

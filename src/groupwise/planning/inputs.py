@@ -142,11 +142,19 @@ def _others(s: Settings, own: Unloaded, dtype: torch.dtype, say: Say) -> int:
 
 
 def _parameters(seat: Seat, own: Unloaded, say: Say) -> int:
+    """Numbers in the policy of a seat.
+
+    Raises:
+        ModelError: naming the seat.
+    """
     path = Path(seat.source).expanduser()
     if seat.moves or sources.is_adapter(path):
         return own.parameters
-    name = sources.run_config(path)["model"] if sources.is_checkpoint(path) else seat.source
-    return unloaded(name, say).parameters
+    try:
+        name = sources.run_config(path)["model"] if sources.is_checkpoint(path) else seat.source
+        return unloaded(name, say).parameters
+    except ModelError as error:
+        raise ModelError(f"--seats: {error}") from error
 
 
 def unloaded(name: str, say: Say) -> Unloaded:
