@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from groupwise.losses import Decisions, mismatch, reads_proximal, still_to_come
-from groupwise.policies import Policy, Reference
+from groupwise.policies import Policy, Reference, Scores
 from groupwise.randomness import subseed, uniforms
 from groupwise.recipes import Recipe
 from groupwise.trajectory import CURRENT, Batch, Group, Piece, Trajectory
@@ -64,10 +64,14 @@ def pack(
         foreign=_foreign([t for _, t in kept]),
         metrics=metrics,
     )
+    surveyed = _survey(batch, recipe, policy)
+    if surveyed is not None and batch.proximal_logp is None and reads_proximal(recipe.correction):
+        batch = replace(batch, proximal_logp=surveyed.logp)
     if reference is not None:
         batch = _with_reference(batch, reference, recipe.reward_kl)
-    if recipe.select is not None or (reads_proximal(recipe.correction) and batch.proximal_logp is None):
-        batch = _with_first_pass(batch, recipe, policy, _uniform(cohort, kept, seed))
+    if surveyed is not None and recipe.select is not None:
+        step = replace(_decisions(batch), new_logp=surveyed.logp, entropy=surveyed.entropy)
+        batch = replace(batch, selected=recipe.select(step, _uniform(cohort, kept, seed)))
     return batch if batch.proximal_logp is None else _with_mismatch(batch)
 
 
@@ -143,16 +147,15 @@ def _with_reference(batch: Batch, reference: Reference, reward_kl: float) -> Bat
 
 
 @torch.no_grad()
-def _with_first_pass(batch: Batch, recipe: Recipe, policy: Policy, uniform: Tensor) -> Batch:
-    """What the recipe wants to know of the policy that the step begins with."""
+def _survey(batch: Batch, recipe: Recipe, policy: Policy) -> Scores | None:
+    """The step's decisions under the policy that it begins with, where the recipe asks for them."""
+    if recipe.select is None and not (reads_proximal(recipe.correction) and batch.proximal_logp is None):
+        return None
     scores = [policy.score(piece.inputs) for piece in batch.pieces]
-    logp = torch.cat([s.logp.float().cpu() for s in scores])
-    if reads_proximal(recipe.correction) and batch.proximal_logp is None:
-        batch = replace(batch, proximal_logp=logp)
-    if recipe.select is None:
-        return batch
-    step = replace(_decisions(batch), new_logp=logp, entropy=torch.cat([s.entropy.cpu() for s in scores]))
-    return replace(batch, selected=recipe.select(step, uniform))
+    return Scores(
+        torch.cat([s.logp.float().cpu() for s in scores]),
+        torch.cat([s.entropy.float().cpu() for s in scores]),
+    )
 
 
 def _decisions(batch: Batch) -> Decisions:

@@ -42,7 +42,7 @@ class Settings:
     reward: UseAppendAction[tuple[str, ...]] = ()
     """FILE.py:FUNCTION or MODULE:FUNCTION, with =WEIGHT if not 1; may be repeated."""
     recipe: str | None = None
-    """grpo, dr_grpo, dapo, gspo, cispo, rloo, mixed, or FILE.py:NAME of a Recipe of your own."""
+    """grpo, dr_grpo, dapo, gspo, cispo, rloo, ... (docs/recipes.md), or FILE.py:NAME of your own."""
     held_out_file: str | None = None
     """A file of held-out rows; else a part of the data is held out."""
 

@@ -52,5 +52,5 @@ def test_a_step_of_ordinary_answers_goes_through(name: str) -> None:
     starts = [float(t.advantage[0]) for t in first.trajectories]  # type: ignore[index]
     assert starts[0] > 0 == starts[1]
     assert all(starts[0] > other for other in starts[2:])
-    if RECIPES[name].rescale is not advantages.whiten:
+    if RECIPES[name].rescale is not advantages.whiten and name != "asymre":  # whose baseline is off the mean
         assert all(not t.advantage.any() for t in second.trajectories)  # type: ignore[union-attr]

@@ -110,3 +110,10 @@ def test_a_k_that_the_group_cannot_tell_is_refused(scheme: type[pass_at] | type[
         scheme(1)
     with pytest.raises(ValueError, match="3 scored answers say nothing about the best of 4"):
         scheme(4)(f64(1, 0, 0))
+
+
+def test_pass_at_needs_two_subsets_to_compare() -> None:
+    """With exactly k answers every advantage would be 0 for ever; a gain can still be told."""
+    with pytest.raises(ValueError, match="until every group has 5 scored answers"):
+        pass_at(4)(f64(1, 0, 0, 0))
+    assert pkpo(4)(f64(1, 0, 0, 0)).tolist() == [4, 0, 0, 0]

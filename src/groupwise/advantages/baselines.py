@@ -29,9 +29,9 @@ class asymmetric:  # noqa: N801 - reads as the function that it is
     """r - (mean + shift): a baseline moved off the mean on purpose. rewards [G] -> [G].  (AsymRE, 2506.20520)
 
     Meant for answers of other policies, with no importance weight. Below the mean (shift < 0) successes
-    are learned more than failures are unlearned, and the limit is a mixture; at the mean or above it the
-    policy collapses onto single answers. The paper moves it by -0.1 and takes the mean over a data set;
-    here it is the group's. A group of equals is not silent: every advantage is -shift.
+    are learned more than failures are unlearned: the lower, the wider the mixture in the limit. At the mean
+    or above it the policy collapses onto one answer. The paper moves it by -0.1 and takes the mean over a
+    data set; here it is the group's. A group of equals is not silent: every advantage is -shift.
     """
 
     shift: float = -0.1

@@ -26,7 +26,7 @@ class pass_at:  # noqa: N801 - reads as the function that it is
     Exactly 0 where all subsets have one maximum: fewer than k wrong answers teach nothing.
 
     Raises:
-        ValueError: fewer than k scored answers.
+        ValueError: k scored answers or fewer, which have at most one subset to compare.
     """
 
     k: int
@@ -35,7 +35,7 @@ class pass_at:  # noqa: N801 - reads as the function that it is
         _needs_two(self.k)
 
     def __call__(self, rewards: Tensor, group: Group | None = None) -> Tensor:
-        n, k = _enough(rewards, self.k), self.k
+        n, k = _enough(rewards, self.k, least=self.k + 1), self.k
         ordered, rank = _ranked(rewards)
         if is_flat(ordered[k - 1 :]):
             return torch.zeros_like(rewards)
@@ -72,7 +72,7 @@ class pkpo:  # noqa: N801 - reads as the function that it is
         _needs_two(self.k)
 
     def __call__(self, rewards: Tensor, group: Group | None = None) -> Tensor:
-        n, k = _enough(rewards, self.k), self.k
+        n, k = _enough(rewards, self.k, least=self.k), self.k
         if is_flat(rewards):
             return torch.zeros_like(rewards)
         ordered, rank = _ranked(rewards)
@@ -97,11 +97,11 @@ def _needs_two(k: int) -> None:
         raise ValueError(f"k={k}: the best of k answers needs k of 2 or more; for 1 use leave_one_out")
 
 
-def _enough(rewards: Tensor, k: int) -> int:
+def _enough(rewards: Tensor, k: int, least: int) -> int:
     needs_siblings(rewards)
-    if len(rewards) < k:
+    if len(rewards) < least:
         raise ValueError(
             f"{len(rewards)} scored answers say nothing about the best of {k}: lower k, or raise the group "
-            "size until every group has k scored answers"
+            f"size until every group has {least} scored answers"
         )
     return len(rewards)

@@ -55,8 +55,9 @@ def objective(
     Raises:
         ValueError: shapes differ, or the recipe needs an input that is missing.
 
-    A decision whose log-prob is not finite where the loss needs it (behaviour, or proximal without a
-    correction) has weight 0; the metric `sampling/unknown` is the share of the weights lost by it.
+    A decision whose log-prob is not finite where the loss needs it (proximal; behaviour where that stands
+    for it, or a correction or `from_behaviour` reads it) has weight 0; the metric `sampling/unknown` is the
+    share of the weights lost by it.
     """
     vectors = {
         "behaviour_logp": behaviour_logp,
@@ -82,7 +83,7 @@ def objective(
         trajectory_id=trajectory_id, new_logp=new_logp, selected=selected, foreign=foreign, **ready
     )
     known = decisions.proximal_logp.isfinite()
-    if recipe.correction is not None:
+    if recipe.correction is not None or isinstance(recipe.ratio, losses.from_behaviour):
         known &= decisions.behaviour_logp.isfinite()
     if bool(known.all()):
         return _loss(recipe, decisions, share)

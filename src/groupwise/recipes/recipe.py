@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from groupwise.advantages import Advantage, Rescale
-from groupwise.losses import Correction, Divergence, Ratio, Select, Surrogate, Weigh, reads_proximal
+from groupwise.losses import Correction, Divergence, Ratio, Select, Surrogate, Weigh
 from groupwise.recipes.checks import complaint
 from groupwise.recipes.controls import Control, Refresh
 from groupwise.recipes.filters import Keep
@@ -65,11 +65,6 @@ class Recipe:
     @property
     def needs_reference(self) -> bool:
         return self.kl is not None or self.reward_kl != 0
-
-    @property
-    def needs_first_pass(self) -> bool:
-        """True when the step's decisions are scored once before the first update."""
-        return self.select is not None or reads_proximal(self.correction)
 
     @property
     def skips_zero_advantage(self) -> bool:
