@@ -128,11 +128,11 @@ def _best(work: Callable[[], Any], seconds: float) -> float:
     """The shortest of the repeats that fit into `seconds`, and of three at least."""
     best, repeats, end = float("inf"), 0, time.perf_counter() + seconds
     while repeats < 3 or time.perf_counter() < end:
-        best, repeats = min(best, _timed(work)[0]), repeats + 1
+        best, repeats = min(best, timed(work)[0]), repeats + 1
     return best
 
 
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     synchronize()
     start = time.perf_counter()
     result = work()
@@ -185,7 +185,7 @@ def _learn(side: Side, step: int) -> tuple[float, Batch]:
     cohort: list[Group] = advantages.assign(cohort, DAPO.advantage, DAPO.rescale)
     batch = packing.pack(cohort, DAPO, side.policy, LANGUAGE.tokens_per_microbatch)
     assert batch is not None, "pseudo-random rewards differ within a group"
-    return _timed(lambda: side.learner.step(batch, DAPO, step + 1))[0], batch
+    return timed(lambda: side.learner.step(batch, DAPO, step + 1))[0], batch
 
 
 def _decode(side: Side) -> tuple[float, float]:
@@ -195,7 +195,7 @@ def _decode(side: Side) -> tuple[float, float]:
 
     def written(tokens: int) -> float:
         no_end = frozenset[int]()
-        return _timed(lambda: generate(side.policy.model, requests, Sampling(tokens), eos=no_end))[0]
+        return timed(lambda: generate(side.policy.model, requests, Sampling(tokens), eos=no_end))[0]
 
     steps = SHORT.max_new_tokens - 1  # the prompts' pass writes the first token
     prefill, whole = written(1), written(SHORT.max_new_tokens)

@@ -19,9 +19,10 @@ import torch
 
 import tiny_folder
 from commands import ENVIRONMENT, Done, groupwise, lines, start
-from groupwise import __version__
+from groupwise import __version__, runs
 from groupwise.cli import COMMANDS
 from groupwise.recipes import RECIPES
+from groupwise.settings import Settings
 from groupwise.trajectory import StopReason
 
 SMALL: tuple[Any, ...] = (
@@ -694,3 +695,14 @@ def test_ctrl_c_in_chat_is_a_goodbye(finished: Path) -> None:
     done = going.wait(20)
     assert done.code in (0, 130), done.said
     assert "Traceback" not in done.said
+
+
+def test_two_runs_begun_together_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Naming the next free folder without making it would give both the same."""
+    monkeypatch.chdir(tmp_path)
+    names = [runs.new_folder(Settings()).name for _ in range(3)]
+    assert names == ["arithmetic-1", "arithmetic-2", "arithmetic-3"]
+    runs.give_up(Path("runs/arithmetic-2"))
+    assert sorted(p.name for p in Path("runs").iterdir()) == ["arithmetic-1", "arithmetic-3"]

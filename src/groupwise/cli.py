@@ -80,7 +80,11 @@ def train(args: Sequence[str]) -> int:
     folder = settings.resume or runs.new_folder(settings)
     stop = Stop()
     started = time.perf_counter()
-    built = build(settings, folder, console, stop)
+    try:
+        built = build(settings, folder, console, stop)
+    except BaseException:
+        runs.give_up(folder)
+        raise
     if not resumed:
         runs.begin(folder, settings)
     else:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from groupwise.engine.attention import Packed, Tree
+from groupwise.engine.attention import Tree
+from groupwise.engine.flex import packed_attention
 from groupwise.engine.model import CausalLM, positions_of
 from groupwise.trajectory import Trajectory
 
@@ -117,7 +118,7 @@ class LanguagePolicy:
         return packer.packed(decided, self.model.device)
 
     def score(self, inputs: PackedTokens, entropy_gradient: bool = False) -> Scores:
-        attend = Packed(inputs.trees, self.model.device)
+        attend = packed_attention(inputs.trees, self.model.device)
         hidden = self.model.hidden(inputs.tokens, inputs.positions, attend).index_select(0, inputs.at)
         return Scores(*self.model.score(hidden, inputs.decisions, self.temperature, entropy_gradient))
 

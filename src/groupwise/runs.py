@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -29,7 +30,7 @@ PACKAGES = ("torch", "transformers", "numpy", "safetensors", "peft", "gymnasium"
 
 
 def new_folder(settings: Settings) -> Path:
-    """The folder that a new run may have: as asked, or the next runs/TASK-N.
+    """The folder that a new run may have: as asked, or the next runs/TASK-N, made here and so taken.
 
     Raises:
         ConfigError: it already holds a run.
@@ -44,8 +45,20 @@ def new_folder(settings: Settings) -> Path:
             raise ConfigError(f"--out {settings.out} is a file; a folder is needed")
         return settings.out
     stem = "".join(c if c.isalnum() else "-" for c in settings.task.partition(":")[0].split("/")[-1])
-    taken = (Path("runs") / f"{stem}-{n}" for n in range(1, 1_000_000))
-    return next(path for path in taken if not path.exists())
+    n = 1
+    while True:
+        path = Path("runs") / f"{stem}-{n}"
+        with suppress(FileExistsError):  # also where another run takes it at this moment
+            path.mkdir(parents=True)
+            return path
+        n += 1
+
+
+def give_up(folder: Path) -> None:
+    """Remove the folder of a run that could not begin, and the one around it, if nothing is in them."""
+    with suppress(OSError):
+        folder.rmdir()
+        folder.parent.rmdir()
 
 
 def begin(folder: Path, settings: Settings) -> None:

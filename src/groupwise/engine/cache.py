@@ -6,6 +6,7 @@ its own tokens only and reads its prompt from the slot that it shares with its s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,11 @@ class Cache:
         self._room = min(GROWTH, self._limit)
         self._prompts: dict[int, tuple[Tensor, Tensor]] = {}
         self._own: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def room(self) -> int:
+        """Own tokens that every row has memory for."""
+        return self._room
 
     def store(self, trees: Sequence[Tree], slots: Sequence[int]) -> _Store:
         """A `keep` for `Packed`: writes the prompts of these trees into these slots."""
@@ -91,45 +97,98 @@ class RowState:
     length: int
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of a decoding step: what a recording of it is bound to."""
+
+    rows: int
+    slots: int
+    width: int
+    """Seats of a slot: the most rows that share one."""
+    length: int
+    """Own tokens of a row that are looked at."""
+    full: bool
+    """The rows stand in the order of their seats and none is empty: the grid is the rows themselves."""
+
+    @classmethod
+    def of(cls, cache: Cache, rows: Sequence[RowState], steps: int, padded: bool) -> Shape:
+        """Of the next few steps. Padded, sizes are rounded up, so that few occur and few are recorded."""
+        length = max(row.length for row in rows) + steps
+        cache.reserve(length)
+        n, slots, width = len(rows), max(row.slot for row in rows) + 1, max(_taken(rows).values())
+        if padded:
+            length = cache.room
+            n, slots = _rounded(n, cache.rows), _rounded(slots, cache.slots)
+            width = _rounded(width, n)
+        in_order = _seats(rows, width) == list(range(slots * width))
+        return cls(n, slots, width, length, in_order and n == slots * width)
+
+
+def _rounded(n: int, most: int) -> int:
+    """The next power of two, as far as there is room."""
+    return min(1 << (n - 1).bit_length(), most)
+
+
+def _taken(rows: Sequence[RowState]) -> Counter[int]:
+    return Counter(row.slot for row in rows)
+
+
+def _seats(rows: Sequence[RowState], width: int) -> list[int]:
+    """Where in the grid [slots, width] each row sits: the next free seat of its slot."""
+    taken: Counter[int] = Counter()
+    seats = []
+    for row in rows:
+        seats.append(row.slot * width + taken[row.slot])
+        taken[row.slot] += 1
+    return seats
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the A rows of a decoding step stand, as int64 tensors that a step may move on in place."""
+
+    prompt: Tensor
+    """[A] tokens of the row's prompt."""
+    own: Tensor
+    """[A] its own tokens already in memory: the newest goes there."""
+    seat: Tensor
+    """[A] its seat in the grid."""
+    sitter: Tensor
+    """[slots W] who sits there; row 0 in an empty seat, to no effect."""
+
+    @classmethod
+    def of(cls, rows: Sequence[RowState], shape: Shape) -> Places:
+        """On the CPU. Rows beyond those given read nothing but their own token, and sit nowhere."""
+        spare = [0] * (shape.rows - len(rows))
+        seats = _seats(rows, shape.width)
+        sitter = [0] * (shape.slots * shape.width)
+        for row, seat in enumerate(seats):
+            sitter[seat] = row
+        prompt, own = [row.prompt for row in rows], [row.length for row in rows]
+        lists = (prompt + spare, own + spare, seats + spare, sitter)
+        return cls(*(torch.tensor(x, dtype=torch.int64) for x in lists))
+
+
 class Decode:
     """Attention of one decoding step: token i of the packed row is the newest token of row i.
 
     Siblings read their prompt together: scores over prompts are one product per slot, [r W, d] by
     [d, P] with W the most rows that share a slot; scores over own tokens are one product per row.
+    All that changes from step to step is in tensors, so that a recording of it can be repeated.
     """
 
-    def __init__(self, cache: Cache, rows: Sequence[RowState], device: torch.device) -> None:
-        self._cache, self._n = cache, len(rows)
-        self._length = max(row.length for row in rows) + 1
-        cache.reserve(self._length)
-        self._slots = max(row.slot for row in rows) + 1
-        seats, taken = [], [0] * self._slots
-        for row in rows:
-            seats.append(taken[row.slot])
-            taken[row.slot] += 1
-        self._width = max(taken)
-        table = torch.tensor([(r.slot, r.prompt, r.length) for r in rows], device=device)
-        _, self._prompt, self._own = table.unbind(1)
-        grid = [row.slot * self._width + seat for row, seat in zip(rows, seats, strict=True)]
-        # rows in the order of their seats, none empty: the grid is the rows themselves
-        self._full = grid == list(range(self._slots * self._width))
-        self._grid = torch.tensor(grid, device=device)
-        self._row = torch.arange(self._n, device=device)
+    def __init__(self, cache: Cache, shape: Shape, places: Places) -> None:
+        self._cache, self._shape, self._places = cache, shape, places
+        self._row = torch.arange(shape.rows, device=places.own.device)
         self._masks: dict[tuple[int, int | None], Tensor] = {}
-
-    def advance(self) -> None:
-        """Every row has one token more."""
-        self._length += 1
-        self._own = self._own + 1
-        self._cache.reserve(self._length)
-        self._masks.clear()
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, flavour: Flavour) -> Tensor:
         """q [A, H, d], k and v [A, K, d] -> [A, H, d]."""
+        shape, own = self._shape, self._places.own
         own_k, own_v = self._cache.own(layer, k)
-        own_k[self._row, :, self._own], own_v[self._row, :, self._own] = k, v
-        own_k, own_v = (x[: self._n, :, : self._length] for x in (own_k, own_v))
-        prompt_k, prompt_v = (x[: self._slots] for x in self._cache.prompts(layer, k))
+        own_k[self._row, :, own], own_v[self._row, :, own] = k, v
+        own_k, own_v = (x[: shape.rows, :, : shape.length] for x in (own_k, own_v))
+        prompt_k, prompt_v = (x[: shape.slots] for x in self._cache.prompts(layer, k))
         heads, size = k.shape[1], k.shape[2]
         query = q.unflatten(1, (heads, -1))  # [A, K, r, d]
         over_prompt = self._from_grid(self._to_grid(query) @ prompt_k.transpose(-1, -2), query)
@@ -138,31 +197,28 @@ class Decode:
         sinks = None if flavour.sinks is None else flavour.sinks.unflatten(0, (heads, -1))
         seen = self._mask(prompt_k.shape[2], flavour.window)
         weights = masked_softmax(scores, seen, flavour, sinks).to(v.dtype)
-        on_prompt, on_own = weights.split([prompt_k.shape[2], self._length], -1)
+        on_prompt, on_own = weights.split([prompt_k.shape[2], shape.length], -1)
         out = self._from_grid(self._to_grid(on_prompt) @ prompt_v, query) + on_own @ own_v
-        return out.reshape(self._n, -1, size)
+        return out.reshape(shape.rows, -1, size)
 
     def _to_grid(self, x: Tensor) -> Tensor:
-        """[A, K, r, n] -> [slots, K, W r, n]; seats that nobody sits in are zero."""
-        _, heads, ratio, n = x.shape
-        grid = x
-        if not self._full:
-            grid = x.new_zeros((self._slots * self._width, heads, ratio, n))
-            grid[self._grid] = x
-        return grid.unflatten(0, (self._slots, -1)).transpose(1, 2).flatten(2, 3)
+        """[A, K, r, n] -> [slots, K, W r, n]."""
+        grid = x if self._shape.full else x.index_select(0, self._places.sitter)
+        return grid.unflatten(0, (self._shape.slots, -1)).transpose(1, 2).flatten(2, 3)
 
     def _from_grid(self, x: Tensor, query: Tensor) -> Tensor:
         """[slots, K, W r, n] -> [A, K, r, n]."""
-        split = x.unflatten(2, (self._width, query.shape[2])).transpose(1, 2).flatten(0, 1)
-        return split if self._full else split.index_select(0, self._grid)
+        split = x.unflatten(2, (self._shape.width, query.shape[2])).transpose(1, 2).flatten(0, 1)
+        return split if self._shape.full else split.index_select(0, self._places.seat)
 
     def _mask(self, prompt_room: int, window: int | None) -> Tensor:
         """[A, 1, 1, P + C] True where seen."""
         key = (prompt_room, window)
         if key not in self._masks:
             device = self._row.device
-            before, own = torch.arange(prompt_room, device=device), torch.arange(self._length, device=device)
-            prompt, length = self._prompt[:, None], self._own[:, None]
+            before = torch.arange(prompt_room, device=device)
+            own = torch.arange(self._shape.length, device=device)
+            prompt, length = self._places.prompt[:, None], self._places.own[:, None]
             seen = torch.cat([before < prompt, own <= length], 1)
             if window is not None:
                 at = prompt + length

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from groupwise.engine.attention import Packed, Tree
-from groupwise.engine.cache import Cache, Decode
+from groupwise.engine.attention import Tree
+from groupwise.engine.burst import Decoder
+from groupwise.engine.cache import Cache
+from groupwise.engine.flex import packed_attention
+from groupwise.engine.graphs import RECORDERS
 from groupwise.engine.linears import few_rows
 from groupwise.engine.model import CausalLM, positions_of
 from groupwise.engine.sampling import Sampling, choose
@@ -61,6 +64,8 @@ def generate(
     writer = _Writer(model, requests, sampling, eos, seed, decode)
     room = sampling.max_new_tokens + writer.burst - 1
     cache = Cache(scheduler.slots, scheduler.capacity, longest, room)
+    recorder = RECORDERS[model.device.type]() if model.device.type in RECORDERS else None
+    decoder = Decoder(model, cache, sampling.temperature, writer.burst, recorder)
     answers: list[list[Completion | None]] = [[None] * r.count for r in requests]
     finished, total = 0, sum(r.count for r in requests)
     with few_rows(model.model):
@@ -69,7 +74,7 @@ def generate(
             if new:
                 writer.prefill(cache, new)
             else:
-                writer.steps(cache, scheduler.rows)
+                writer.steps(decoder, scheduler.rows)
             done, sources, targets = scheduler.retire()
             cache.move(sources, targets)
             for row in done:
@@ -119,47 +124,37 @@ class _Writer:
             trees = [Tree(len(p)) for p in prompts]
             keep = cache.store(trees, [group[0].slot for group in chunk])
             tokens = self._tensor([t for p in prompts for t in p])
-            attend = Packed(trees, self._model.device, keep)
+            attend = packed_attention(trees, self._model.device, keep)
             hidden = self._model.hidden(tokens, self._tensor(positions_of(trees)), attend)
             last = np.cumsum([len(p) for p in prompts]) - 1
             logits = self._model.logits(hidden[self._tensor(last.tolist())])
             which = self._tensor([i for i, group in enumerate(chunk) for _ in group])
             chosen = [row for group in chunk for row in group]
             logits = logits.index_select(0, which)
-            uniform = self._uniform(chosen, 1)[0]
-            self._append(chosen, [choose(logits, uniform, self._sampling.temperature)])
+            uniform = self._uniform(chosen, 1)[0].to(logits.device)
+            tokens, logps = choose(logits, uniform, self._sampling.temperature)
+            self._append(chosen, tokens[None], logps[None])
 
-    def steps(self, cache: Cache, rows: Sequence[Row]) -> None:
+    def steps(self, decoder: Decoder, rows: Sequence[Row]) -> None:
         """Read every row's newest token and choose its next, a few times over.
 
         What is chosen stays on the device until the end: a GPU is never waited for within a burst. A row
         that stops before the end of it has chosen too much, which is dropped.
         """
-        attend = Decode(cache, [row.state for row in rows], self._model.device)
-        token = self._tensor([row.tokens[-1] for row in rows])
-        position = self._tensor([row.prompt + len(row.tokens) - 1 for row in rows])
         n = min(self.burst, max(self._sampling.max_new_tokens - len(row.tokens) for row in rows))
-        uniform = self._uniform(rows, n)
-        chosen = []
-        for i in range(n):
-            logits = self._model.logits(self._model.hidden(token, position, attend))
-            chosen.append(choose(logits, uniform[i], self._sampling.temperature))
-            # a row that goes on beyond its end may leave the context
-            token, position = chosen[-1][0], (position + 1).clamp(max=self._model.context - 1)
-            attend.advance()
-        self._append(rows, chosen)
+        newest = [row.tokens[-1] for row in rows]
+        self._append(rows, *decoder([row.state for row in rows], newest, self._uniform(rows, n)))
 
     def _uniform(self, rows: Sequence[Row], n: int) -> Tensor:
-        """[n, rows]: the random numbers of each row's next n tokens."""
+        """[n, rows] on the CPU: the random numbers of each row's next n tokens."""
         ordinals = np.array([self._requests[row.request].ordinal for row in rows])
         samples = np.array([self._requests[r.request].first_sample + r.sample for r in rows])
         lengths = np.array([len(row.tokens) for row in rows]) + np.arange(n)[:, None]
-        return torch.from_numpy(uniforms(self._seed, ordinals, samples, lengths)).to(self._model.device)
+        return torch.from_numpy(uniforms(self._seed, ordinals, samples, lengths))
 
-    def _append(self, rows: Sequence[Row], chosen: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Write down (tokens, log-probs) of consecutive steps, [rows] each, as far as each row goes."""
-        tokens, logps = (torch.stack(part, 1).tolist() for part in zip(*chosen, strict=True))
-        for row, row_tokens, row_logps in zip(rows, tokens, logps, strict=True):
+    def _append(self, rows: Sequence[Row], tokens: Tensor, logps: Tensor) -> None:
+        """Write down what consecutive steps chose, [steps, rows] each, as far as each row goes."""
+        for row, row_tokens, row_logps in zip(rows, tokens.t().tolist(), logps.t().tolist(), strict=True):
             for token, logp in zip(row_tokens, row_logps, strict=True):
                 if not math.isfinite(logp):
                     raise FloatingPointError(

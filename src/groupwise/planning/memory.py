@@ -163,7 +163,8 @@ def _learning(shape: Shape, work: Workload, kept: Kept, working: Working) -> tup
     if len(pieces) == 1:  # gradients grow as activations are freed, so only what exceeds them adds
         gradients = max(0, gradients - activations - logits)
         note = "beyond the activations, whose place they take"
-    piece = f"up to {tokens} tokens at a time, in {len(pieces)} or more micro-batches"
+    times = "once" if len(pieces) == 1 else f"{len(pieces)} times"
+    piece = f"up to {tokens} tokens at a time, {times} a step"
     return (
         Part("gradients", gradients, note),
         Part("activations", activations, piece),
