@@ -16,7 +16,7 @@ LEVELS = (
     ("advantages", "losses", "mixtures"),
     ("recipes",),
     ("policies", "vision", "engine", "models"),
-    ("rewards", "tasks", "envs", "groups", "seats", "rollouts"),
+    ("rewards", "tasks", "envs", "groups", "seats", "gauge", "rollouts"),
     ("packing", "learner", "mixed"),
     ("checkpoints", "metrics"),
     ("rescue", "sources"),

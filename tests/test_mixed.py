@@ -21,9 +21,10 @@ from groupwise.advantages import assign
 from groupwise.engine.model import CausalLM
 from groupwise.engine.sampling import Sampling
 from groupwise.engine.scheduler import Request
+from groupwise.gauge import LEAST, WINDOW, Gauge
 from groupwise.groups import Order
 from groupwise.learner import Learner, Optimization
-from groupwise.mixed import LEAST, WINDOW, Gauge, MixedSampler, Writer, logp_under
+from groupwise.mixed import MixedSampler, Writer, logp_under
 from groupwise.mixtures import balance, log_mixture, log_weight, per_source, uncorrected
 from groupwise.policies import LanguagePolicy
 from groupwise.recipes import MIXED

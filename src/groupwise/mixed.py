@@ -10,17 +10,13 @@ import numpy as np
 import torch
 
 from groupwise.engine.scheduler import Completion, Request
+from groupwise.gauge import LEAST, WINDOW, Gauge
 from groupwise.groups import Order
-from groupwise.mixtures import Ratios, Scored, effective_share, log_weight, weights
+from groupwise.mixtures import Ratios, Scored, log_weight
 from groupwise.policies import LanguagePolicy
 from groupwise.rollouts import Progress, TextSampler
 from groupwise.seats import CURRENT, Part, Seats
 from groupwise.trajectory import Group, PolicyTag, StopReason, Trajectory
-
-WINDOW = 5
-"""Steps over which a policy's answers are judged together."""
-LEAST = 0.1
-"""Effective share of its answers below which a policy loses its seats: ten of them count as one."""
 
 Member = tuple[int, Trajectory]
 """(number of its group, trajectory)."""
@@ -227,40 +223,3 @@ def _cuts(policy: LanguagePolicy, members: Sequence[Member], budget: int) -> lis
         cuts[-1].append((group, trajectory))
         used += cost
     return cuts
-
-
-class Gauge:
-    """How much each policy's answers have counted lately, and who has lost its seats."""
-
-    def __init__(self) -> None:
-        self.dropped: dict[str, int] = {}
-        """Name -> the step after which its seats went to the current policy."""
-        self._sums: dict[str, list[list[float]]] = {}
-        """Name -> of each of the last steps: its number, answers, sum of weights, sum of their squares."""
-
-    @classmethod
-    def of(cls, memory: Mapping[str, Any]) -> Gauge:
-        gauge = cls()
-        gauge.dropped = dict(memory.get("dropped", {}))
-        gauge._sums = {name: [list(row) for row in rows] for name, rows in memory.get("sums", {}).items()}
-        return gauge
-
-    def memory(self) -> dict[str, Any]:
-        sums = {name: [list(row) for row in rows] for name, rows in self._sums.items()}
-        return {"dropped": dict(self.dropped), "sums": sums}
-
-    def falls(self, name: str, log_weights: np.ndarray, answers: int, step: int) -> bool:
-        """Note a step's answers (those without a weight count as 0); True if the policy is dropped for it."""
-        w = weights(log_weights)
-        new = [float(answers), float(w.sum()), float((w**2).sum())]
-        rows = self._sums.setdefault(name, [])
-        if rows and rows[-1][0] == step:  # a step may be collected in parts
-            new = [x + y for x, y in zip(rows.pop()[1:], new, strict=True)]
-        rows.append([float(step), *new])
-        del rows[:-WINDOW]
-        _, n, total, squares = np.sum(rows, axis=0)
-        if len(rows) < WINDOW or effective_share(total, squares, int(n)) >= LEAST:
-            return False
-        self.dropped[name] = step
-        del self._sums[name]
-        return True
