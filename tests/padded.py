@@ -154,6 +154,10 @@ def tis_sequence(p: Padded) -> Tensor:
     return corrected(p, whole(p.began - p.behaviour, p).clamp(max=2), 0.28)
 
 
+def mixed(p: Padded) -> Tensor:
+    return corrected(p, whole(p.began - p.behaviour, p).clamp(max=10), 0.28)
+
+
 def mis(p: Padded) -> Tensor:
     w = whole(p.began - p.behaviour, p)
     return corrected(p, w * (w <= 3), 0.28)
@@ -220,7 +224,7 @@ TWINS: dict[str, Callable[[Padded], Tensor]] = {
     for f in (
         grpo, dr_grpo, dapo, intellect_2, gspo, gspo_token, gmpo, luspo, cispo, sapo, gpg, rloo, lite_ppo,
         topr, vespo, luffy, decoupled, tis, tis_sequence, mis, icepop, deepseek_v3_2, adaptive_kl, prorl,
-        clip_cov, kl_cov, top_entropy, reinforce_pp, maxrl, opo, gigpo,
+        mixed, clip_cov, kl_cov, top_entropy, reinforce_pp, maxrl, opo, gigpo,
     )
 }  # fmt: skip
 """By the name of the recipe. One that differs only in its advantages has the twin of the other."""

@@ -595,6 +595,18 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], tuple[Any, ...], tuple[str, ..
     "one reward twice": (nothing, ("--reward", "reward.py:varied"), ("'varied'",)),
     "no held-out file": (nothing, ("--held-out-file", "held.jsonl"), ("held.jsonl",)),
     "a negative rank": (nothing, ("--lora-rank", -1), ("lora_rank -1",)),
+    "seats without a count": (nothing, ("--seats", "current:2,best"), ("'best' is not SOURCE:COUNT",)),
+    "seats of another sum": (
+        nothing, ("--seats", "current:2,best:2", "--group-size", 8), ("2 + 2 = 4", "--group-size is 8"),
+    ),
+    "seats without the policy itself": (nothing, ("--seats", "best:4"), ("no seat for the current policy",)),
+    "a seat for nothing": (
+        nothing, ("--seats", "current:2,./gone:2", "--group-size", 4), ("--seats: no model at './gone'",),
+    ),
+    "a seat for no checkpoint": (
+        nothing, ("--seats", "current:2,runs/a/checkpoints/5:2", "--group-size", 4),
+        ("--seats: there is no runs/a/checkpoints/5",),
+    ),
     "an output that is a file": (nothing, ("--out", "reward.py"), ("reward.py is a file",)),
     "brackets in a name": (nothing, ("--model", "./[/red]x"), ("./[/red]x",)),
 }  # fmt: skip

@@ -56,6 +56,7 @@ def test_a_file_may_set_everything(tmp_path: Path) -> None:
         f.name: {
             "task": "gsm8k",
             "recipe": "grpo",
+            "seats": "current:2",
             "held_out_file": "x",
             "device": "cpu",
             "dtype": "float32",

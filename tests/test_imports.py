@@ -13,18 +13,19 @@ import groupwise
 
 LEVELS = (
     ("trajectory", "randomness", "precision", "allocator", "user_code", "hardware"),
-    ("advantages", "losses"),
+    ("advantages", "losses", "mixtures"),
     ("recipes",),
     ("policies", "vision", "engine", "models"),
-    ("rewards", "tasks", "envs", "groups", "rollouts"),
-    ("packing", "learner"),
+    ("rewards", "tasks", "envs", "groups", "seats", "gauge", "rollouts"),
+    ("packing", "learner", "mixed"),
     ("checkpoints", "metrics"),
-    ("rescue",),
+    ("rescue", "sources"),
     ("trainer",),
     (
         "report",
         "budgets",
         "settings",
+        "seating",
         "journal",
         "planning",
         "config",

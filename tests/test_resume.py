@@ -48,6 +48,7 @@ RUNS: dict[str, tuple[Any, ...]] = {
     "language": (*LANGUAGE, *COMMON),
     "language-kl-bfloat16": (*LANGUAGE, *COMMON, "--kl-scale", 0.1, "--dtype", "bfloat16", "--epochs", 2),
     "language-adaptive": (*ADAPTIVE, *COMMON),
+    "mixed": (*LANGUAGE, *COMMON, "--seats", "current:2,latest-1:2", "--keep", 1),
     "gym": ("gym:CartPole-v1", *COMMON, "--prompts", 2, "--held-out", 2, "--epochs", 2),
 }
 
@@ -203,7 +204,14 @@ def test_the_adaptive_run_does_what_is_to_be_resumed() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "seed"),
-    [("language", 0), ("language", 1), ("language-kl-bfloat16", 2), ("language-adaptive", 4), ("gym", 3)],
+    [
+        ("language", 0),
+        ("language", 1),
+        ("language-kl-bfloat16", 2),
+        ("language-adaptive", 4),
+        ("gym", 3),
+        ("mixed", 4),
+    ],
 )
 def test_killed_before_a_random_file_operation_again_and_again(kind: str, seed: int) -> None:
     """SIGKILL at a seeded random open, rename or removal of a file in the run folder, five times over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from groupwise.advantages import Advantage, standardize
+from groupwise.advantages import Advantage
 from groupwise.groups import (
     Allocate,
     Grouping,
@@ -18,7 +18,7 @@ from groupwise.groups import (
     uniform,
 )
 from groupwise.losses import each_group_alike
-from groupwise.recipes import Recipe
+from groupwise.recipes import Recipe, scale_depends_on_size
 from groupwise.settings import ConfigError, Settings
 from groupwise.tasks.task import Task
 
@@ -71,7 +71,7 @@ def grouping_of(s: Settings) -> Grouping:
 def _refuse_with_seats(s: Settings) -> None:
     given = {"--sizes": s.sizes != "uniform", "--answers": s.answers, "--train-on": s.train_on}
     flags = [flag for flag, value in given.items() if value]
-    if flags and getattr(s, "seats", None):
+    if flags and s.seats:
         raise ConfigError(
             f"{', '.join(flags)} with --seats: seats are shared out for groups of one size, and their "
             "ratios hold for all of a group's answers. Leave one of them away."
@@ -85,7 +85,7 @@ def suited(recipe: Recipe, grouping: Grouping, s: Settings) -> Recipe:
     """
     assert s.prompts is not None
     if grouping.varies(s.prompts):
-        if recipe.advantage is standardize:
+        if scale_depends_on_size(recipe):
             raise ConfigError(
                 f"--recipe {s.recipe} divides an advantage by its group's deviation, whose scale depends on "
                 "the group's size: where sizes differ, prompts would count by how often they were asked. "

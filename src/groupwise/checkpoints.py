@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -48,15 +48,11 @@ class State:
     """The best held-out scores so far, with their `step`."""
     beliefs: Mapping[str, Any] = field(default_factory=dict)
     """What the groups so far taught about their prompts, as JSON: `groups.Plan.remembered`."""
+    sampler: Mapping[str, Any] = field(default_factory=dict)
+    """What the sampler remembers."""
 
     def after(
-        self,
-        step: int,
-        seconds: float,
-        tokens: int,
-        scores: Mapping[str, float],
-        measure: str,
-        beliefs: Mapping[str, Any] | None = None,
+        self, step: int, seconds: float, tokens: int, scores: Mapping[str, float], measure: str
     ) -> State:
         """The state one step on; `scores` (empty if none were taken) are its best if their measure is."""
         better = measure in scores and scores[measure] > self.best.get(measure, float("-inf"))
@@ -66,7 +62,6 @@ class State:
             train_seconds=self.train_seconds + seconds,
             num_tokens=self.num_tokens + tokens,
             best={**scores, "step": step} if better else self.best,
-            beliefs=self.beliefs if beliefs is None else beliefs,
         )
 
 
@@ -81,10 +76,13 @@ class SaveError(RuntimeError):
 class Checkpoints:
     """The checkpoints of one run folder."""
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(
+        self, folder: Path, keep: int = 2, spared: Callable[[int], Collection[int]] = lambda newest: ()
+    ) -> None:
+        """`spared` names further steps that are kept, given the newest."""
         if keep < 1:
             raise ValueError(f"keep {keep}: at least one checkpoint has to be kept")
-        self._folder, self._keep = folder / "checkpoints", keep
+        self._folder, self._keep, self._spared = folder / "checkpoints", keep, spared
 
     def save(self, learner: Learner, state: State) -> Path:
         """Write a checkpoint under another name, then rename it; then drop those beyond the last K and best.
@@ -136,7 +134,7 @@ class Checkpoints:
 
     def _prune(self, newest: int, best: int) -> None:
         """Later ones are damaged: had they been whole, the run would have gone on from them."""
-        kept = [step for step in self.steps() if step <= newest][-self._keep :]
+        kept = {*[step for step in self.steps() if step <= newest][-self._keep :], *self._spared(newest)}
         for step in self.steps():
             if step not in kept and step != best:
                 shutil.rmtree(self._folder / str(step))
@@ -207,10 +205,7 @@ def load_weights(folder: Path, learner: Learner) -> None:
     Raises:
         DamagedError: before anything in the learner has changed.
     """
-    try:
-        weights = load_file(folder / "weights.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise DamagedError(f"the checkpoint {folder} cannot be read: {error}.") from error
+    weights = read_weights(folder)
     masters = learner.masters.weights
     shapes = {name: value.shape for name, value in masters.items()}
     if {name: value.shape for name, value in weights.items()} != shapes:
@@ -220,6 +215,18 @@ def load_weights(folder: Path, learner: Learner) -> None:
     for name, master in masters.items():
         master.data.copy_(weights[name])
     learner.masters.publish()
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """A checkpoint's weights by name, float32.
+
+    Raises:
+        DamagedError: they cannot be read.
+    """
+    try:
+        return load_file(folder / "weights.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise DamagedError(f"the checkpoint {folder} cannot be read: {error}.") from error
 
 
 def _write(folder: Path, learner: Learner, state: State) -> None:

@@ -178,8 +178,9 @@ def _announce(built: Built, settings: Settings, folder: Path) -> None:
         f"[bold]{run.task.name}[/] · {what} · {settings.recipe} · {machine['dtype']} on {machine['device']} "
         f"({machine['threads']} threads)"
     )
+    seats = f" ({escape(settings.seats)})" if settings.seats else ""
     console.print(
-        f"{run.schedule.steps} steps of {_spent(run)}, "
+        f"{run.schedule.steps} steps of {_spent(run)}{seats}, "
         f"learning rate {settings.learning_rate:g}, seed {run.seed} -> {folder}"
     )
 

@@ -11,7 +11,9 @@ from typing import TypeVar
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 
+from groupwise import seating, sources
 from groupwise.budgets import check_learnable, grouping_of, suited
 from groupwise.checkpoints import Checkpoints
 from groupwise.engine.sampling import Sampling
@@ -100,7 +102,7 @@ def build(
         learner=learner,
         reference=reference,
         tokens_per_microbatch=_known(s.tokens_per_microbatch),
-        checkpoints=Checkpoints(folder, s.keep),
+        checkpoints=Checkpoints(folder, s.keep, seating.spared(s)),
         journal=journal,
         stopping=stopping,
     )
@@ -119,6 +121,7 @@ def _checked(s: Settings) -> tuple[Recipe, Grouping, Schedule, Optimization]:
             f"lora_rank {s.lora_rank} (at least 0)"
         )
     _sampling(s, task_tokens=1)
+    seating.refuse(s, made[0])
     return made
 
 
@@ -147,6 +150,9 @@ def _language(s: Settings, folder: Path, console: Console, trains: bool) -> Worl
     def say(text: str) -> None:
         console.print(f"[dim]{text} ...[/]")
 
+    def tell(text: str) -> None:
+        console.print(f"[yellow]{escape(text)}[/]", highlight=False)
+
     task, device, dtype = _task(s), device_of(s), dtype_of(s)
     if trains:
         check_learnable(task, s)
@@ -156,7 +162,11 @@ def _language(s: Settings, folder: Path, console: Console, trains: bool) -> Worl
     lora = Lora(s.lora_rank, s.lora_alpha, s.seed) if s.lora_rank else None
     loaded = load(s.model, device, dtype, lora, say)
     policy = LanguagePolicy(loaded.model, s.temperature)
-    sampler = TextSampler(policy, loaded.tokenizer, _sampling(s, task.max_new_tokens), s.seed)
+    own = TextSampler(policy, loaded.tokenizer, _sampling(s, task.max_new_tokens), s.seed)
+    sampler: Sampler = own
+    if trains and s.seats is not None:
+        place = sources.Place(s.model, folder, s.save_every, dtype, ahead.work.sequence)
+        sampler = seating.sampler(s, recipe_of(s), own, loaded, place, say, tell)
 
     def scored(cohort: Sequence[Group], state: TrainerState) -> Scored:
         return score(cohort, task.rewards, state, failures=folder / "failed_reward.jsonl")
@@ -170,7 +180,8 @@ def _gym(s: Settings) -> World:
         from groupwise.envs import classic
     except ImportError as error:
         raise ConfigError("gymnasium is not installed: pip install 'groupwise[gym]'") from error
-    useless = {"reward": s.reward, "held_out_file": s.held_out_file, "stop": s.stop, "lora_rank": s.lora_rank}
+    names = ("reward", "held_out_file", "stop", "lora_rank", "seats")
+    useless = {name: getattr(s, name) for name in names}
     if given := [f"--{name.replace('_', '-')}" for name, value in useless.items() if value]:
         raise ConfigError(f"{', '.join(given)}: only for language models, and {s.task} is an environment")
     name = s.task.removeprefix("gym:")
@@ -251,7 +262,7 @@ def recipe_of(settings: Settings) -> Recipe:
         recipe = replace(recipe, kl=recipe.kl or k3, kl_scale=settings.kl_scale)
     if settings.entropy_scale is not None:
         recipe = replace(recipe, entropy_scale=settings.entropy_scale)
-    return recipe
+    return recipe if settings.seats is None else seating.corrected(recipe)
 
 
 def _named_recipe(name: str) -> Recipe:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from groupwise.advantages import is_flat
+from groupwise.mixtures import effective_share, log_weight, weights
 from groupwise.trajectory import Group, StopReason, Trajectory
 
 
@@ -31,6 +32,7 @@ def of_cohort(cohort: Sequence[Group]) -> dict[str, float]:
         "completions/min_length": float(lengths.min()),
         "completions/max_length": float(lengths.max()),
         "completions/clipped_ratio": stopped[StopReason.LENGTH] / len(members),
+        **_sources(members),
     }
     return numbers | {f"stopped/{reason}": stopped[reason] / len(members) for reason in StopReason}
 
@@ -52,6 +54,24 @@ def _rewards(cohort: Sequence[Group], members: Sequence[Trajectory]) -> dict[str
         if len(known):
             numbers[f"rewards/{name}/mean"] = float(known.mean())
             numbers[f"rewards/{name}/std"] = float(known.std())
+    return numbers
+
+
+def _sources(members: Sequence[Trajectory]) -> dict[str, float]:
+    """Of each policy that wrote, where answers have weights."""
+    numbers: dict[str, float] = {}
+    if all(t.proximal_logp is None for t in members):
+        return numbers
+    for name in dict.fromkeys(t.policy.name for t in members):
+        theirs = [t for t in members if t.policy.name == name]
+        rewards = [t.reward for t in theirs if t.reward is not None]
+        advantages = [t.advantage.mean() for t in theirs if t.advantage is not None and t.reward is not None]
+        logs = [log_weight(t) for t in theirs if t.proximal_logp is not None]
+        w = weights(logs)
+        means = {"reward": rewards, "advantage": advantages, "log_weight": logs}
+        numbers |= {f"sources/{name}/{what}": float(np.mean(v)) for what, v in means.items() if len(v)}
+        numbers[f"sources/{name}/count"] = float(len(theirs))
+        numbers[f"sources/{name}/ess"] = effective_share(float(w.sum()), float((w**2).sum()), len(theirs))
     return numbers
 
 

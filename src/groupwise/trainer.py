@@ -119,7 +119,8 @@ def train(run: Run) -> State:
 
         times = clock.take(metrics.count_decisions(plan.every))
         tokens = metrics.count_tokens(plan.every)
-        state = state.after(step, times["step_time"], tokens, scores, run.task.measure, plan.remembered())
+        state = state.after(step, times["step_time"], tokens, scores, run.task.measure)
+        state = replace(state, beliefs=plan.remembered(), sampler=run.sampler.memory())
         numbers = {**metrics.of_cohort(plan.every), **plan.numbers(cohort), **update.metrics, **times}
         run.journal.step(step, {**numbers, **_prefixed(scores), "num_tokens": state.num_tokens})
         stop = run.stopping()
@@ -140,6 +141,7 @@ def _start(run: Run) -> State:
     """The last whole checkpoint's state, or that of a run whose held-out scores were just taken."""
     state = run.checkpoints.resume(run.learner) or State()
     run.sampler.load(state.step)
+    run.sampler.recall(state.sampler)
     run.journal.start(state)
     return state if state.step or state.before else replace(state, before=_evaluate(run, 0))
 

@@ -89,6 +89,9 @@ class Trajectory:
     """[n_decisions]."""
     proximal_logp: np.ndarray | None = None
     """[n_decisions] under the policy that the step begins with; None: that policy chose."""
+    mixture_logp: np.ndarray | None = None
+    """[n_decisions] under the mixture of policies that its group was drawn from, where ratios are taken to
+    that and not to the one policy that chose; then `proximal_logp` is known too."""
 
     @property
     def n_decisions(self) -> int:
@@ -96,7 +99,12 @@ class Trajectory:
 
     @property
     def behaviour_logp(self) -> np.ndarray:
-        """[n_decisions]."""
+        """[n_decisions], what importance weights divide by."""
+        return self.own_logp if self.mixture_logp is None else self.mixture_logp
+
+    @property
+    def own_logp(self) -> np.ndarray:
+        """[n_decisions] under the policy that chose."""
         return np.concatenate([turn.behaviour_logp for turn in self.turns])
 
 

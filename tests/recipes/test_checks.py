@@ -88,6 +88,9 @@ def test_what_is_not_known_is_let_through(base: Recipe, changes: dict[str, Any])
 def test_a_recipe_says_whether_its_scale_depends_on_the_size_of_a_group() -> None:
     """A planner of group sizes asks: a deviation of 4 answers is not one of 32."""
     assert scale_depends_on_size(GRPO)
+    assert scale_depends_on_size(replace(GRPO, advantage=advantages.standardized(correction=0)))
+    assert scale_depends_on_size(replace(GRPO, advantage=advantages.gdpo(scheme=advantages.standardize)))
+    assert not scale_depends_on_size(replace(GRPO, advantage=advantages.gdpo(scheme=advantages.center)))
     assert not scale_depends_on_size(RLOO)
     assert not scale_depends_on_size(replace(GRPO, advantage=lambda rewards, group: rewards))
 

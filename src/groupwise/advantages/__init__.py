@@ -17,6 +17,7 @@ from groupwise.advantages.outcome import (
 from groupwise.advantages.parts import gdpo
 from groupwise.advantages.returns import process, returns_to_go
 from groupwise.advantages.step import Rescale, batch_scale, centered_scale, over_informative, whiten
+from groupwise.advantages.stratified import importance_weighted, stratified
 from groupwise.advantages.subsets import pass_at, pkpo
 from groupwise.advantages.tree import tree
 
@@ -32,6 +33,7 @@ __all__ = [
     "centered_scale",
     "gdpo",
     "gigpo",
+    "importance_weighted",
     "is_flat",
     "leave_one_out",
     "length_weighted",
@@ -44,6 +46,7 @@ __all__ = [
     "shrunk",
     "standardize",
     "standardized",
+    "stratified",
     "tree",
     "whiten",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,6 +100,12 @@ class EnvironmentSampler:
 
     def load(self, version: int) -> None:
         self._tag = replace(self._tag, version=version)
+
+    def memory(self) -> Mapping[str, Any]:
+        return {}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """It learns nothing from one step for the next."""
 
     def collect(
         self, orders: Sequence[Order], greedy: bool = False, progress: Progress | None = None

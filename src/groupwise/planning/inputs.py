@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
 
-from groupwise import hardware
+from groupwise import hardware, sources
 from groupwise.engine.sampling import Sampling
 from groupwise.hardware import Room
 from groupwise.models import ModelError, Say, resolve
@@ -18,6 +19,7 @@ from groupwise.planning.sizes import GIB, Shape, Workload
 from groupwise.policies import LanguagePolicy
 from groupwise.precision import best_dtype
 from groupwise.rollouts import TextSampler
+from groupwise.seats import Seat, parse
 from groupwise.settings import ConfigError, Settings
 from groupwise.tasks.task import Rows, Task, as_prompt
 
@@ -46,6 +48,10 @@ class Unloaded:
             return _shape(self.model, self.model.config.get_text_config())
         except AttributeError as error:
             raise ModelError(f"cannot tell the sizes of {self.name!r}: {error}") from error
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
 
     @property
     def context(self) -> int:
@@ -118,9 +124,37 @@ def foresee(
         lora_rank=s.lora_rank,
         epochs=s.epochs,
         reference=reference,
+        others=_others(s, model, dtype, say),
         process=room.process,
     )
     return Outlook(task.name, model, work, room, device, dtype)
+
+
+def _others(s: Settings, own: Unloaded, dtype: torch.dtype, say: Say) -> int:
+    """Bytes of the policies beside the one in training. With LoRA the run's own checkpoints are adapters."""
+    seats = parse(s.seats, s.group_size).others if s.seats is not None else ()
+    return sum(
+        s.lora_rank * own.shape().adapted * 4
+        if seat.moves and s.lora_rank
+        else _parameters(seat, own, say) * dtype.itemsize
+        for seat in seats
+    )
+
+
+def _parameters(seat: Seat, own: Unloaded, say: Say) -> int:
+    """Numbers in the policy of a seat.
+
+    Raises:
+        ModelError: naming the seat.
+    """
+    path = Path(seat.source).expanduser()
+    if seat.moves or sources.is_adapter(path):
+        return own.parameters
+    try:
+        name = sources.run_config(path)["model"] if sources.is_checkpoint(path) else seat.source
+        return unloaded(name, say).parameters
+    except ModelError as error:
+        raise ModelError(f"--seats: {error}") from error
 
 
 def unloaded(name: str, say: Say) -> Unloaded:

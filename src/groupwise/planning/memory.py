@@ -71,6 +71,7 @@ def _always(shape: Shape, work: Workload, working: Working) -> Iterator[Part]:
     yield Part("optimizer", trained * 8, f"two moments of {_count(trained)}")
     if work.reference and not work.lora_rank:
         yield Part("reference", shape.parameters * width, "the frozen policy of the KL term")
+    yield Part("other policies", work.others, "frozen, of --seats")
 
 
 def _count(n: int) -> str:

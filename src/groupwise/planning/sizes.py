@@ -92,6 +92,8 @@ class Workload:
     epochs: int = 1
     reference: bool = False
     """A frozen policy stands beside (with LoRA it costs nothing)."""
+    others: int = 0
+    """Bytes of the frozen policies that write some of the answers."""
     process: int = 0
     """Bytes that the process holds before there is a model; 0 on a GPU."""
 

@@ -1,6 +1,6 @@
 """The algorithms, as values, and the one function that computes their loss."""
 
-from groupwise.recipes.catalogue import CISPO, DAPO, DR_GRPO, GRPO, GSPO, RECIPES, RLOO
+from groupwise.recipes.catalogue import CISPO, DAPO, DR_GRPO, GRPO, GSPO, MIXED, RECIPES, RLOO
 from groupwise.recipes.checks import scale_depends_on_size
 from groupwise.recipes.controls import AdaptiveKL, Control, EntropyTarget, Refresh
 from groupwise.recipes.filters import Keep, finished
@@ -14,6 +14,7 @@ __all__ = [
     "DR_GRPO",
     "GRPO",
     "GSPO",
+    "MIXED",
     "RECIPES",
     "RLOO",
     "AdaptiveKL",

@@ -115,6 +115,14 @@ DEEPSEEK_V3_2 = replace(
 )
 """Unbiased KL and off-policy sequence masking of arXiv 2512.02556; the paper gives neither number."""
 
+MIXED = replace(
+    DAPO,
+    advantage=advantages.stratified,
+    correction=losses.truncated(10.0, losses.per_trajectory_product),
+)
+"""For groups that several policies wrote (docs/mixed-groups.md): a baseline with one expectation for all
+answers, one importance weight an answer, then DAPO's clip from where the step begins. Ours."""
+
 # ---------------------------------------------------------------- control of divergence and entropy
 
 RLOO_KL = replace(RLOO, reward_kl=0.03)
@@ -224,6 +232,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "mis": MIS,
         "icepop": ICEPOP,
         "deepseek_v3_2": DEEPSEEK_V3_2,
+        "mixed": MIXED,
         "adaptive_kl": ADAPTIVE_KL,
         "moving_reference": MOVING_REFERENCE,
         "prorl": PRORL,
