@@ -21,7 +21,7 @@ from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason, Trajector
 
 MOVING = replace(
     GRPO,
-    kl_control=AdaptiveKL(1e-3, 2),
+    kl_control=AdaptiveKL(1e-7, 2),
     entropy_control=EntropyTarget(5.0, 0.01),
     refresh=Refresh(2, 0.6),
 )
@@ -184,6 +184,18 @@ def test_a_resumed_learner_goes_on_bit_for_bit(tmp_path: Path, at: int, dtype: t
     for step in range(at + 1, at + 4):
         assert move(one, step) == move(other, step)
     assert_equal(whole(one), whole(other))
+
+
+def test_a_reference_once_moved_stays_in_later_checkpoints(tmp_path: Path) -> None:
+    """Resumed at 2 and saved at 3, when nothing moves: the next resume would begin from the first one."""
+    one, other, third = learner(), learner(), learner()
+    move(one, 1), move(one, 2)
+    Checkpoints(tmp_path).save(one, State(2))
+    Checkpoints(tmp_path).resume(other)
+    move(one, 3), move(other, 3)
+    Checkpoints(tmp_path).save(other, State(3))
+    Checkpoints(tmp_path).resume(third)
+    assert_equal(whole(one), whole(third))
 
 
 def test_only_a_reference_that_has_moved_is_in_the_checkpoint(tmp_path: Path) -> None:

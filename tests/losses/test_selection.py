@@ -34,11 +34,11 @@ def test_of_equal_entropies_the_earlier_are_picked_and_no_more_than_the_share() 
 
 
 def covarying() -> Decisions:
-    """Means 0 and -1: covariances (4, -2, 0, 9, 1.5, 3, 0, -0.5)."""
+    """Means 10 and -1: covariances (4, -2, 0, 9, 1.5, 3, 0, -0.5)."""
     advantage = torch.tensor([2.0, -2.0, 1.0, -3.0, 1.0, 1.0, -1.0, 1.0])
     apart = torch.tensor([2.0, 1.0, 0.0, -3.0, 1.5, 3.0, 0.0, -0.5])
     logp = torch.cat([apart, torch.tensor([-4.0])]) - 1
-    return having(torch.cat([advantage, torch.tensor([0.0])]), new_logp=logp)
+    return having(torch.cat([advantage, torch.tensor([0.0])]) + 10, new_logp=logp)
 
 
 def test_covariance_is_of_advantage_and_log_prob_about_the_means_of_the_step() -> None:

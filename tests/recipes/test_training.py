@@ -14,8 +14,9 @@ import torch
 from rich.console import Console
 
 import tiny_folder
+from groupwise import packing
 from groupwise.config import build, recipe_of
-from groupwise.recipes import RECIPES
+from groupwise.recipes import RECIPES, Recipe
 from groupwise.settings import ConfigError, Settings
 from groupwise.trainer import Run, train
 
@@ -33,6 +34,13 @@ from groupwise.recipes import GRPO, AdaptiveKL, EntropyTarget, Refresh
 MOVING = replace(
     GRPO, kl_control=AdaptiveKL(1e-3), entropy_control=EntropyTarget(9.0), refresh=Refresh(2, 0.6)
 )
+"""
+CHARGED = """
+from dataclasses import replace
+
+from groupwise.recipes import RECIPES, AdaptiveKL
+
+CHARGED = replace(RECIPES["rloo_kl"], reward_kl=0.1, kl_control=AdaptiveKL(1e-9, 2))
 """
 STEPS = 3
 
@@ -97,6 +105,23 @@ def test_a_run_that_moves_scales_and_reference_is_resumed_bit_for_bit(world: Pat
     for name in ("weights.safetensors", "optimizer.safetensors", "reference.safetensors", "scales.json"):
         one, other = ((folder / name).read_bytes() for folder in last)
         assert one == other, name
+
+
+def test_the_reward_is_charged_at_the_scale_of_now(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its charge is put into the advantages before the learner is asked: at the scale of the beginning?"""
+    (world / "charged.py").write_text(CHARGED)
+    charged: list[float] = []
+    pack = packing.pack
+
+    def watched(cohort: Any, recipe: Recipe, *more: Any, **named: Any) -> Any:
+        charged.append(recipe.reward_kl)
+        return pack(cohort, recipe, *more, **named)
+
+    monkeypatch.setattr(packing, "pack", watched)
+    trained(world / "charged", small(world, f"{world / 'charged.py'}:CHARGED"))
+    assert charged == pytest.approx([0.1, 0.09, 0.099]), "no divergence in the first step, much in the second"
+    reported = [row["reward_kl"] for row in rows_of(world / "charged")]
+    assert reported == pytest.approx(charged)
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # from within peft
