@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -85,10 +86,8 @@ class Server:
 def _end(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
     """Its children die with it: they have asked the kernel for that."""
     channel.close()
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

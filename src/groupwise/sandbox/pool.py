@@ -85,14 +85,16 @@ class Sandbox:
         tests = {"tests": job.tests, "setup": job.setup, "functions": job.functions}
         done = self._execute("calls", job.code, "", self.limits.seconds, tests)
         passed, run, written = done.tally
-        total = max(run, written, 1)
+        complete = done.judge == 0 and not done.timed_out
+        total = max(run + (not complete), written, 1)  # the test that was not finished is not passed
         kind, _, first = done.failure.partition(":")
-        if done.failed is None and done.judge != 0 and not done.timed_out:
+        if done.failed is None and not complete and not done.timed_out:
             return done.verdict(passed, total, Reason.TESTS, first or f"the judge ended with {done.judge}")
         if passed == total:
             return done.verdict(passed, total, Reason.PASSED)
-        other = Reason.UNPARSABLE if kind == "unsendable" else Reason.FAILED
-        reason = done.reason(other, Reason.EXITED if kind == "gone" else other)
+        reason = done.reason(
+            {"unsendable": Reason.UNPARSABLE, "gone": Reason.EXITED}.get(kind, Reason.FAILED)
+        )
         if "MemoryError" in first and reason is Reason.FAILED:
             reason = Reason.MEMORY
         return done.verdict(passed, total, reason, first)
@@ -109,13 +111,13 @@ class Sandbox:
             if done.timed_out or done.failed or self.limits.seconds <= spent:
                 break
         last = worst or done
-        reason = Reason.PASSED if passed == len(job.inputs) else last.reason(Reason.FAILED, Reason.FAILED)
+        reason = Reason.PASSED if passed == len(job.inputs) else last.reason(Reason.FAILED)
         return last.verdict(passed, len(job.inputs), reason)
 
     def _parse(self, job: Parse) -> Verdict:
         done = self._execute("parse", job.code, "", self.limits.seconds)
         right = done.candidate == 0 and not done.timed_out
-        return done.verdict(int(right), 1, Reason.PASSED if right else done.reason(Reason.CRASH, Reason.CRASH))
+        return done.verdict(int(right), 1, Reason.PASSED if right else done.reason(Reason.CRASH))
 
     def _execute(
         self, kind: str, code: str, given: str, seconds: float, tests: dict[str, Any] | None = None
@@ -177,8 +179,8 @@ class _Done:
     failure: str = ""
     failed: str | None = field(default=None)
 
-    def reason(self, otherwise: Reason, ended: Reason) -> Reason:
-        """Why an execution is no success. `ended`: where the answer's process was over before its time."""
+    def reason(self, otherwise: Reason) -> Reason:
+        """Why an execution is no success; `otherwise` where the answer's process ended as it should."""
         if self.failed is not None:
             return Reason.SANDBOX
         status, ran_out = self.candidate, "MemoryError" in self.stderr
@@ -197,7 +199,7 @@ class _Done:
             return Reason.MEMORY
         if code == RAISED:
             return Reason.RAISED
-        return otherwise if code is None or code == 0 and ended is otherwise else ended
+        return Reason.EXITED if code and otherwise is Reason.FAILED else otherwise
 
     def verdict(self, passed: int, total: int, reason: Reason, detail: str = "") -> Verdict:
         lines = self.stderr.strip().splitlines()

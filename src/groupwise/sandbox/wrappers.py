@@ -64,7 +64,9 @@ def _mounts() -> list[str]:
     paths = sysconfig.get_paths()
     folders = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", paths["stdlib"], paths["platstdlib"]]
     needed = [*folders, _interpreter(), str(HERE / "inside"), *_shared_python()]
-    words = []
+    parents = {str(parent) for path in needed for parent in Path(path).parents} - {"/", "/usr"}
+    # Made beforehand: bubblewrap would close those of a private folder, such as /root, to nobody.
+    words = [word for parent in sorted(parents) for word in ("--dir", parent)]
     for path in dict.fromkeys(needed):
         if os.path.islink(path) and path in ("/lib", "/lib64"):
             words += ["--symlink", os.readlink(path), path]

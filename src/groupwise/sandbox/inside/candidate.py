@@ -5,6 +5,7 @@ Nothing that is written here is believed: a result is a value that the judge com
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -121,10 +122,8 @@ def _text(error: BaseException) -> str:
 
 def _say(text: str) -> None:
     """To standard error, past whatever the answer has put in the place of sys.stderr."""
-    try:
+    with contextlib.suppress(OSError):
         os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
-    except OSError:
-        pass
 
 
 def _flush() -> None:

@@ -2,7 +2,7 @@
 
     None, bool, float, str and ints of 64 bits are themselves; the rest is a list with a tag:
     ["l", ...] list, ["t", ...] tuple, ["s", ...] set, ["f", ...] frozenset, ["d", k, v, ...] dict,
-    ["g", ...] iterator, ["r", start, stop, step] range, ["b", hex] bytes, ["i", hex] int, ["c", re, im] complex
+    ["g", ...] iterator, ["r", start, stop, step] range, ["b", hex] bytes, ["i", hex] int, ["c", re, im]
 
 An instance of a subclass goes over as the base it inherits from, so what its own `__eq__` says stays behind.
 """

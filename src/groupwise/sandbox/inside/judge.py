@@ -1,6 +1,6 @@
 """The tests' own process: it holds what is expected and asks the answer's process for one call at a time.
 
-Every assert is a test of its own. Values arrive as exact builtins, so `==` here is Python's, not the answer's.
+Every assert is a test of its own. Values arrive as exact builtins: `==` here is Python's, not the answer's.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def judge(job: dict[str, Any], verdict: int, link: int) -> int:
     try:
         answer.wait()
         exec(compile(tree, "<tests>", "exec"), names)
-        if not tally.run:
+        if not tally.run and not tally.written:
             tally.case(None)  # tests without an assert: that they ran is the test
     except Exception as error:
         tally.case(error, "the tests ended early")
@@ -144,7 +144,8 @@ def _set_up(setup: str, names: dict[str, Any]) -> None:
 
 def _asked_of_the_answer(tree: ast.AST, known: dict[str, Any]) -> set[str]:
     """Names that the tests call and that neither they, the set-up nor Python define."""
-    called, own = set(), set()
+    called: set[str] = set()
+    own: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (called if isinstance(node.ctx, ast.Load) else own).add(node.id)
@@ -162,7 +163,7 @@ def _asked_of_the_answer(tree: ast.AST, known: dict[str, Any]) -> set[str]:
 class _Counted(ast.NodeTransformer):
     """assert X  ->  try: assert X; except Exception as e: _case_(e, "assert X"); else: _case_(None)."""
 
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:  # noqa: N802, the visitor's own name
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
         text = ast.unparse(node)[:200]
         error = ast.Name("_error_", ast.Load())
         failed = ast.Expr(ast.Call(ast.Name("_case_", ast.Load()), [error, ast.Constant(text)], []))

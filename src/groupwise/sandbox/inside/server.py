@@ -6,6 +6,9 @@ So a child, which begins as a copy of this process, begins with nothing to find.
 
 from __future__ import annotations
 
+# What answers often import: read once here, and there in every child.
+import bisect  # noqa: F401
+import contextlib
 import gc
 import json
 import os
@@ -22,16 +25,15 @@ from typing import Any
 from . import candidate, judge
 from .lockdown import Lockdown
 
-# What answers often import: read once here, and there in every child.
-import bisect, collections, copy, datetime, decimal, fractions, functools, heapq, itertools, math, operator, re, string, typing  # noqa: E401, E501, F401, I001
-
 OUT_OF_THE_WAY = 100
-MAY_OPEN = "/"
+FILES = 256
+"""That the server itself may have open, so that a child is quick to close them all."""
 
 
 def main(control: int, strict: bool) -> None:
     """Serve orders on a socket until it is closed. First says what this machine keeps apart."""
     channel = socket.socket(fileno=control)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     lockdown = Lockdown()
     network = lockdown.leave_the_network()
     waker = _wake_on_child()
@@ -52,6 +54,7 @@ class _Execution:
     ) -> None:
         self.lockdown, self.strict, self.order = lockdown, strict, order
         self.waker, self.channel = waker, channel
+        self.socket = channel.fileno()
         self.ended: dict[int, tuple[int, resource.struct_rusage]] = {}
 
     def run(self, fds: list[int]) -> dict[str, Any]:
@@ -76,7 +79,11 @@ class _Execution:
         early = set(self.ended)
         self._kill(set(pids.values()))
         answer, usage = self.ended[pids["candidate"]]
-        ours = pids["candidate"] not in early and os.WIFSIGNALED(answer) and os.WTERMSIG(answer) == signal.SIGKILL
+        ours = (
+            pids["candidate"] not in early
+            and os.WIFSIGNALED(answer)
+            and os.WTERMSIG(answer) == signal.SIGKILL
+        )
         return {
             "timed_out": timed_out,
             "candidate": None if ours else answer,
@@ -115,10 +122,10 @@ class _Execution:
             left = until - time.monotonic()
             if left <= 0:
                 return True
-            ready, _, _ = select.select([self.waker, self.channel], [], [], left)
+            ready, _, _ = select.select([self.waker, self.socket], [], [], left)
             if self.waker in ready:
                 os.read(self.waker, 4096)
-            if self.channel in ready:  # no order comes before the last is done: it was closed
+            if self.socket in ready:  # no order comes before the last is done: it was closed
                 self._kill(pids)
                 os._exit(0)
 
@@ -134,10 +141,8 @@ class _Execution:
 
 
 def _end(kill: Callable[[int, int], None], pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         kill(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _only(fds: list[int], keep: int | None) -> None:
@@ -145,10 +150,9 @@ def _only(fds: list[int], keep: int | None) -> None:
     high = [os.dup2(fd, OUT_OF_THE_WAY + i) for i, fd in enumerate(fds)]
     for i, fd in enumerate(high):
         os.dup2(fd, i)
-    limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 1 << 16)
-    os.closerange(len(fds), limit if keep is None else keep)
+    os.closerange(len(fds), FILES if keep is None else keep)
     if keep is not None:
-        os.closerange(keep + 1, limit)
+        os.closerange(keep + 1, FILES)
 
 
 def _forget(lockdown: Lockdown) -> None:
@@ -226,7 +230,7 @@ def _fork_once() -> None:
 
 
 _ATTEMPTS: dict[str, Callable[[], object]] = {
-    "files": lambda: os.listdir(MAY_OPEN),
+    "files": lambda: os.listdir("/"),
     "writing": lambda: os.close(os.open("/tmp", os.O_RDWR | 0o20000000 | os.O_DIRECTORY)),
     "network": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close(),
     "local sockets": lambda: socket.socket(socket.AF_UNIX).close(),
