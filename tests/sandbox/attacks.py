@@ -1,7 +1,7 @@
 """Answers that try to earn, take or break what they should not.
 
-`code` defines f; the test asks `f() == SECRET`, and f returns "broken" where the attack had its effect. So that
-none fails by a slip of its own, `seen` is what it must be seen to end in: a text that f returns, or a reason.
+`code` defines f; the test asks `f() == SECRET`, and f returns "broken" where the attack had its effect.
+So that none fails by a slip of its own, `seen` is what it must end in: a text that f returns, or a reason.
 """
 
 from __future__ import annotations
@@ -295,7 +295,13 @@ RESOURCES = [
     ),
     ending(
         "crash the interpreter by recursion",
-        "def f():\n    sys.setrecursionlimit(1 << 30)\n    class A: __repr__ = lambda s: repr([s])\n    repr(A())",
+        """
+        def f():
+            sys.setrecursionlimit(1 << 30)
+            class A:
+                __repr__ = lambda self: repr([self])
+            repr(A())
+        """,
         Reason.CRASH,
     ),
     ending("nest its source too deep to be read", "x = " + "(" * 5000 + ")" * 5000, Reason.SYNTAX),

@@ -199,7 +199,8 @@ CHEATS = [
                 text = ctypes.string_at(page << 12, 4096).decode("latin-1")
                 if found_in(text) != "nothing":
                     found.add(found_in(text))
-            return "only-its-own" if planted[:22] in found and not any("-is-" in t for t in found) else str(found)
+            own = planted[:22] in found and not any("-is-" in text for text in found)
+            return "only-its-own" if own else str(found)
         """,
         "only-its-own",
     ),
@@ -233,7 +234,8 @@ CHEATS = [
         """
         import importlib, sys
         def f():
-            for name in ("tests", "test_attacks", "attacks", "__main__", "answer", "groupwise", "judge", "inside.judge"):
+            names = "tests test_attacks attacks __main__ answer groupwise judge inside.judge"
+            for name in names.split():
                 try:
                     module = sys.modules.get(name) or importlib.import_module(name)
                 except BaseException:

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -28,22 +29,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object
     abstract = f"\0groupwise-{os.getpid()}"
     column = seccomp._ARCHITECTURES[os.uname().machine][0]
     numbers = {name: pair[column] for name, pair in seccomp._FATAL.items()}
-    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
-        with socket.socket(socket.AF_UNIX) as hidden:
-            unix.bind(str(folder / "socket"))
-            hidden.bind(abstract)
-            unix.listen()
-            hidden.listen()
-            yield {
-                "port": tcp.getsockname()[1],
-                "unix": str(folder / "socket"),
-                "abstract": abstract,
-                "secret": str(secret),
-                "home": os.path.expanduser("~"),
-                "tests": __file__,
-                "pid": os.getpid(),
-                "numbers": numbers,
-            }
+    with ExitStack() as stack:
+        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        for address in (str(folder / "socket"), abstract):
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(address)
+            listener.listen()
+        yield {
+            "port": tcp.getsockname()[1],
+            "unix": str(folder / "socket"),
+            "abstract": abstract,
+            "secret": str(secret),
+            "home": os.path.expanduser("~"),
+            "tests": __file__,
+            "pid": os.getpid(),
+            "numbers": numbers,
+        }
     assert secret.read_text() == SECRET
     assert sorted(p.name for p in folder.iterdir()) == ["secret", "socket"]
     assert not list(Path("/tmp").glob("*-an-answer"))

@@ -26,7 +26,7 @@ TAIL = 2000
 """Characters of output that a verdict keeps."""
 
 
-class UnsafeError(RuntimeError):
+class UnsafeError(ValueError):
     """This machine cannot keep an answer apart. Says what is missing and the way out."""
 
 

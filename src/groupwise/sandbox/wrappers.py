@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-_START = "import sys; sys.path.insert(0, {here!r}); from inside.server import main; del sys.path[0]; main({fd}, {strict})"
+_START = (
+    "import sys; sys.path.insert(0, {here!r}); from inside.server import main; "
+    "del sys.path[0]; main({fd}, {strict})"
+)
 
 
 @dataclass(frozen=True, slots=True)

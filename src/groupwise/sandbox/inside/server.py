@@ -75,9 +75,9 @@ class _Execution:
             pids["candidate"] = self._fork(_KINDS[self.order["kind"]], own)
         for fd in fds:
             os.close(fd)
-        timed_out = self._wait(next(iter(pids.values())), set(pids.values()), began + self.order["wall"])
+        timed_out = self._wait(list(pids.values()), began + self.order["wall"])
         early = set(self.ended)
-        self._kill(set(pids.values()))
+        self._kill(list(pids.values()))  # the judge first: it is not to count the other's end
         answer, usage = self.ended[pids["candidate"]]
         ours = (
             pids["candidate"] not in early
@@ -110,14 +110,14 @@ class _Execution:
         finally:
             os._exit(code)
 
-    def _wait(self, main: int, pids: set[int], until: float) -> bool:
-        """Until the main process ends; True where the time ran out, or the parent went away, first."""
+    def _wait(self, pids: list[int], until: float) -> bool:
+        """Until the first process ends; True where the time ran out, or the parent went away, first."""
         while True:
-            for pid in pids - set(self.ended):
+            for pid in set(pids) - set(self.ended):
                 done, status, usage = os.wait4(pid, os.WNOHANG)
                 if done:
                     self.ended[pid] = status, usage
-            if main in self.ended:
+            if pids[0] in self.ended:
                 return False
             left = until - time.monotonic()
             if left <= 0:
@@ -129,7 +129,7 @@ class _Execution:
                 self._kill(pids)
                 os._exit(0)
 
-    def _kill(self, pids: set[int]) -> None:
+    def _kill(self, pids: list[int]) -> None:
         """The processes, and where they could start others, their whole session."""
         for pid in pids:
             if not self.strict:
