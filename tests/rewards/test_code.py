@@ -63,7 +63,7 @@ def test_tests_passed_are_a_share_or_all_or_nothing(sandbox: Sandbox) -> None:
         fenced(HUMANEVAL["prompt"] + HUMANEVAL["canonical_solution"]),
         "```\ndouble_all = lambda numbers: [2 * n for n in numbers]\n```",
         "    return [double(n) for n in numbers]\n\n\nprint(double_all([1]))\nexit()",
-        "```py\nx = 1\n```\nand in full:\n```python\ndef double_all(ns):\n    return [2 * n for n in ns]\n```",
+        "```py\nx = 1\n```\nin full:\n```python\ndef double_all(ns):\n    return [2 * n for n in ns]\n```",
         "def double_all(numbers):\n    return [n + n for n in numbers]",
     ],
 )

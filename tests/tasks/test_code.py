@@ -113,6 +113,6 @@ def test_a_machine_without_walls_is_refused_before_any_work(monkeypatch: pytest.
     monkeypatch.setattr(pool, "bubblewrapped", list)
     monkeypatch.setattr(pool, "_fault", lambda backend, report: "still open: files" if backend.strict else "")
     with pytest.raises(
-        UnsafeError, match="cannot be run safely here.*still open: files.*--allow-unsafe-code"
+        UnsafeError, match=r"cannot be run safely here.*still open: files.*--allow-unsafe-code"
     ):
         load(f"code:{SMALL}")

@@ -27,10 +27,6 @@ BRINGS = {
     "gsm8k": "gsm8k:train.jsonl,test.jsonl",
     "code": "code:train.jsonl,test.jsonl",
 }
-    "arithmetic": "arithmetic:held_out=500",
-    "gsm8k": "gsm8k:train.jsonl,test.jsonl",
-    "code": "code:train.jsonl,test.jsonl",
-}
 """How a built-in task is told what to hold out."""
 
 

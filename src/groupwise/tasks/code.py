@@ -14,7 +14,7 @@ from groupwise.tasks.task import Row, Task
 
 HELD_OUT = 200
 """Rows split off a training file that comes without a test file."""
-KINDS = "test and entry_point (HumanEval), test_list (MBPP), or inputs and outputs (texts for standard input and output)"
+KINDS = "test and entry_point (HumanEval), test_list (MBPP), or inputs and outputs (of a program)"
 
 _FUNCTION = (
     "Complete this Python function. Write the whole function, with its imports, in one ```python block."
@@ -89,7 +89,8 @@ def _row(row: Row, where: str) -> Row:
             raise DataError(f"{where}: {n} inputs and {m} outputs. Give each input its output.")
     else:
         raise DataError(
-            f"{where} has no tests; its columns: {', '.join(map(str, row))}. A row of code has prompt and {KINDS}."
+            f"{where} has no tests; its columns: {', '.join(map(str, row))}. "
+            f"A row of code has prompt and {KINDS}."
         )
     return row | {"prompt": messages(row)}
 
