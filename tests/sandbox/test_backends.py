@@ -75,7 +75,8 @@ def test_a_server_that_is_killed_costs_nothing(sandbox: Sandbox) -> None:
     assert server not in sandbox._servers
 
 
-def test_a_server_killed_in_an_execution_takes_its_children_with_it(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("end", ["killed", "deserted"])
+def test_a_server_that_ends_in_an_execution_takes_its_children_along(end: str, sandbox: Sandbox) -> None:
     """Would catch an answer that goes on computing when nobody waits for it."""
     with Sandbox(Limits(seconds=20.0), workers=1, backend=sandbox.backend) as other:
         (server,) = other._servers
@@ -86,7 +87,11 @@ def test_a_server_killed_in_an_execution_takes_its_children_with_it(sandbox: San
         deadline = time.monotonic() + 5
         while not (family := descendants(server.process.pid)) and time.monotonic() < deadline:
             time.sleep(0.02)
-        server.close()
+        if end == "killed":
+            server.close()
+        else:  # as when the trainer is killed
+            server._channel.close()
+            server.process.wait(5)
         while any(alive(pid) for pid in family) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert family
@@ -127,6 +132,9 @@ def test_executions_run_side_by_side_and_keep_their_order(sandbox: Sandbox) -> N
         assert [v.passed for v in verdicts] == [1, 1, 0, 0]
         assert len(two._servers) == 2
         assert time.monotonic() - began < 5
+        servers = set(two._servers)
+        assert [v.passed for v in two.run([HONEST] * 4)] == [1] * 4
+        assert two._servers == servers  # none ended with a thread of the first run
 
 
 def test_the_safest_backend_that_works_is_taken() -> None:

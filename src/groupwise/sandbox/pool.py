@@ -58,15 +58,16 @@ class Sandbox:
             self._idle.put(None)  # started when it is needed
         self._servers = {first}
         self._lock = threading.Lock()
+        # Kept between runs: bubblewrap ends with the thread that started it.
+        self._threads = ThreadPoolExecutor(self.workers)
 
     def run(self, jobs: Sequence[Job]) -> list[Verdict]:
         """A verdict for each job, in their order. Never raises for what an answer does."""
-        if len(jobs) < 2 or self.workers < 2:
-            return [self._one(job) for job in jobs]
-        with ThreadPoolExecutor(min(self.workers, len(jobs))) as threads:
-            return list(threads.map(self._one, jobs))
+        return list(self._threads.map(self._one, jobs))
 
     def close(self) -> None:
+        """Once nothing runs any more; a sandbox that is forgotten closes itself."""
+        self._threads.shutdown(cancel_futures=True)
         for server in self._servers:
             server.close()
 
