@@ -44,8 +44,8 @@ def test_an_ordinary_user_has_the_same_walls(kind: str, monkeypatch: pytest.Monk
         pytest.skip(f"no {PLAIN} that every user may run")
     if new != "True":
         pytest.skip(f"{PLAIN} is older than 3.11")
-    monkeypatch.setattr(wrappers, "_interpreter", lambda: PLAIN)
-    monkeypatch.setattr(wrappers.sysconfig, "get_paths", lambda: {"stdlib": library, "platstdlib": library})
+    monkeypatch.setattr(wrappers, "_interpreter", lambda: os.path.realpath(PLAIN))
+    monkeypatch.setattr(wrappers, "_library", lambda: [library])
     lowered = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     ways = bubblewrapped()[-1:] if kind == "bubblewrap" else [bare()]
     way = working(*(replace(way, prefix=(*lowered, *way.prefix)) for way in ways))

@@ -64,9 +64,8 @@ def _caps(*names: str) -> list[str]:
 
 def _mounts() -> list[str]:
     """Python, its libraries and our own few files; no /proc, no /dev, no /tmp, no /etc."""
-    paths = sysconfig.get_paths()
-    folders = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", paths["stdlib"], paths["platstdlib"]]
-    needed = [*folders, _interpreter(), str(HERE / "inside"), *_shared_python()]
+    folders = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", *_library()]
+    needed = [*folders, _interpreter(), str(HERE / "inside")]
     parents = {str(parent) for path in needed for parent in Path(path).parents} - {"/", "/usr"}
     # Made beforehand: bubblewrap would close those of a private folder, such as /root, to nobody.
     words = [word for parent in sorted(parents) for word in ("--dir", parent)]
@@ -83,8 +82,9 @@ def _interpreter() -> str:
     return os.path.realpath(sys.executable)
 
 
-def _shared_python() -> Sequence[str]:
-    """libpython, where Python was built with a shared one."""
-    folder, name = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME")
-    path = os.path.join(str(folder), str(name))
-    return [path] if str(name).count(".so") and os.path.exists(path) else []
+def _library() -> Sequence[str]:
+    """The standard library; and libpython, where Python was built with a shared one."""
+    paths = sysconfig.get_paths()
+    folder, name = sysconfig.get_config_var("LIBDIR"), str(sysconfig.get_config_var("INSTSONAME"))
+    shared = [os.path.join(str(folder), name)] if ".so" in name else []
+    return [paths["stdlib"], paths["platstdlib"], *shared]
