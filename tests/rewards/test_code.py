@@ -127,7 +127,7 @@ def test_reasons_are_logged(sandbox: Sandbox) -> None:
         log_extra=extra.__setitem__,
         **columns(*[MBPP] * 4),
     )
-    assert metrics == {"code/failed_tests": 0.25, "code/timeout": 0.25, "code/not_Python": 0.25} | {
+    assert metrics == {"code/failed_tests": 0.25, "code/timeout": 0.25, "code/not_python": 0.25} | {
         "code/raised_before_the_tests": 0.25
     }
     assert extra["verdict"] == [

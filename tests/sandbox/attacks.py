@@ -70,7 +70,12 @@ FILES = [
     one_line("read a file that anybody may read", "open({secret!r}).read()", *ABSENT),
     one_line("read the list of users", "open('/etc/passwd').read()", *ABSENT),
     one_line("read the host's name", "open('/etc/hostname').read()", *ABSENT),
-    one_line("list the home folder", "os.listdir({home!r})", *ABSENT),
+    one_line(
+        "list the home folder and find more in it than the way to Python",
+        "[n for n in os.listdir({home!r}) if not os.__file__.startswith(os.path.join({home!r}, n))][0]",
+        "IndexError",
+        *ABSENT,
+    ),
     one_line(
         "list the root folder and find a home in it", "os.listdir('/') and os.listdir('/home')", *ABSENT
     ),

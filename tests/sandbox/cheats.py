@@ -80,6 +80,11 @@ CHEATS = [
         Reason.FAILED,
     ),
     ending(
+        "replace what ends its process, and go on as the server",
+        "import os\nos._exit = lambda code: None\ndef f(): return None\nraise SystemExit",
+        Reason.EXITED,
+    ),
+    ending(
         "replace what encodes",
         """
         import json, sys

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from groupwise.sandbox import Calls, Limits, Reason, Sandbox, UnsafeError, pool, wrappers
+from groupwise.sandbox import Calls, Limits, Reason, Sandbox, UnsafeError, choice, pool, wrappers
 from groupwise.sandbox.inside import landlock, seccomp
 from groupwise.sandbox.wrappers import Backend, bare, bubblewrapped
 
@@ -149,8 +149,8 @@ def test_the_safest_backend_that_works_is_taken() -> None:
 
 def nothing_works(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = replace(bare(), prefix=("/no/such/program",))
-    monkeypatch.setattr(pool, "bubblewrapped", list)
-    monkeypatch.setattr(pool, "bare", lambda: broken)
+    monkeypatch.setattr(choice, "bubblewrapped", list)
+    monkeypatch.setattr(choice, "bare", lambda: broken)
 
 
 def test_where_nothing_works_it_refuses_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,10 +173,10 @@ def test_the_flag_runs_answers_with_limits_alone_and_warns(monkeypatch: pytest.M
 
 def test_a_trial_that_finds_a_gap_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that takes the filter and does not enforce it would be found by trying."""
-    monkeypatch.setattr(pool, "bubblewrapped", list)
+    monkeypatch.setattr(choice, "bubblewrapped", list)
     hollow = replace(bare(), strict=False)
-    report = pool.Server(hollow)
-    fault = pool._fault(bare(), report.report)
+    report = choice.Server(hollow)
+    fault = choice._fault(bare(), report.report)
     report.close()
     assert fault.startswith("still open: files, writing, network")
 

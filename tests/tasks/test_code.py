@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from groupwise.rewards.scoring import TrainerState, score
-from groupwise.sandbox import Limits, Sandbox, UnsafeError, pool
+from groupwise.sandbox import Limits, Sandbox, UnsafeError, choice
 from groupwise.tasks import code as code_module
 from groupwise.tasks.catalogue import load
 from groupwise.tasks.code import code
@@ -110,8 +110,10 @@ def test_the_catalogue_hands_the_flag_on(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_machine_without_walls_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "bubblewrapped", list)
-    monkeypatch.setattr(pool, "_fault", lambda backend, report: "still open: files" if backend.strict else "")
+    monkeypatch.setattr(choice, "bubblewrapped", list)
+    monkeypatch.setattr(
+        choice, "_fault", lambda backend, report: "still open: files" if backend.strict else ""
+    )
     with pytest.raises(
         UnsafeError, match=r"cannot be run safely here.*still open: files.*--allow-unsafe-code"
     ):

@@ -165,6 +165,6 @@ def _log(columns: Mapping[str, Any], verdicts: Sequence[Verdict | None]) -> None
     known = [v for v in verdicts if v is not None]
     if (metric := columns.get("log_metric")) and known:
         for reason, n in Counter(v.reason for v in known).items():
-            metric(f"code/{reason.replace(' ', '_')}", n / len(known))
+            metric(f"code/{reason.lower().replace(' ', '_')}", n / len(known))
     if extra := columns.get("log_extra"):
         extra("verdict", ["" if v is None else f"{v.passed}/{v.total} {v.reason}" for v in verdicts])

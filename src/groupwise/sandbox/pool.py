@@ -9,25 +9,21 @@ import queue
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from groupwise.sandbox.choice import chosen
 from groupwise.sandbox.client import Server, ServerError, file_of, text_of
 from groupwise.sandbox.inside.candidate import PARSES_NOT, RAISED
 from groupwise.sandbox.inside.judge import KINDS_AT, TALLY
 from groupwise.sandbox.jobs import Calls, Job, Limits, Parse, Program, Reason, Verdict
-from groupwise.sandbox.wrappers import Backend, bare, bubblewrapped, unsafe
+from groupwise.sandbox.wrappers import Backend
 
 TAIL = 2000
 """Characters of output that a verdict keeps."""
-
-
-class UnsafeError(ValueError):
-    """This machine cannot keep an answer apart. Says what is missing and the way out."""
 
 
 class Sandbox:
@@ -50,7 +46,7 @@ class Sandbox:
     ) -> None:
         self.limits = limits or Limits()
         self.workers = workers or len(os.sched_getaffinity(0))
-        self.backend, first = _chosen(backend, allow_unsafe)
+        self.backend, first = chosen(backend, allow_unsafe)
         self.report = first.report
         self._idle: queue.SimpleQueue[Server | None] = queue.SimpleQueue()
         self._idle.put(first)
@@ -236,47 +232,3 @@ def _same_text(got: str, wanted: str) -> bool:
 
 def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.rstrip().split("\n")]
-
-
-# ---------------------------------------------------------------------------- which backend
-
-
-def _chosen(backend: Backend | None, allow_unsafe: bool) -> tuple[Backend, Server]:
-    """The first way to start a server whose trial shows it to be sound, and that server."""
-    faults = []
-    for candidate in [backend] if backend is not None else [*bubblewrapped(), bare()]:
-        try:
-            server = Server(candidate)
-        except ServerError as error:
-            faults.append(str(error))
-            continue
-        fault = _fault(candidate, server.report)
-        if not fault:
-            return candidate, server
-        server.close()
-        faults.append(f"{candidate.name}: {fault}")
-    if not bubblewrapped():
-        faults.append("bubblewrap is not installed (apt install bubblewrap)")
-    missing = "; ".join(faults)
-    if not allow_unsafe:
-        raise UnsafeError(
-            f"code that a model wrote cannot be run safely here: {missing}. On a machine that holds nothing "
-            "of value, --allow-unsafe-code runs it with limits of time and memory alone."
-        )
-    warnings.warn(
-        f"code that a model wrote runs UNSAFELY: it can read and write files and use the network ({missing})",
-        stacklevel=3,
-    )
-    return unsafe(), Server(unsafe())
-
-
-def _fault(backend: Backend, report: dict[str, Any]) -> str:
-    """What a trial showed not to be kept apart; empty where it is sound."""
-    if "failed" in report:
-        return str(report["failed"])
-    if not backend.strict:
-        return ""
-    if still := [name for name in report["open"] if name not in backend.allows]:
-        lacks = "; ".join(report["lacks"].values())
-        return f"still open: {', '.join(still)}{f' ({lacks})' if lacks else ''}"
-    return ""
