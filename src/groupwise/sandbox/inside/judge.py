@@ -119,11 +119,12 @@ def judge(job: dict[str, Any], verdict: int, link: int) -> int:
     tree = ast.parse(job["tests"])
     tally = Tally(verdict, sum(isinstance(node, ast.Assert) for node in ast.walk(tree)))
     answer = Answer(link)
-    names: dict[str, Any] = {"__name__": "tests", "_case_": tally.case}
+    counted = _Counted(tally)
+    names: dict[str, Any] = {"__name__": "tests", "_case_": counted.case}
     _set_up(job["setup"], names)
     for name in _asked_of_the_answer(tree, names) | set(job["functions"]):
         names[name] = answer.function(name)
-    tree = ast.fix_missing_locations(_Counted().visit(tree))
+    tree = ast.fix_missing_locations(counted.visit(tree))
     try:
         answer.wait()
         exec(compile(tree, "<tests>", "exec"), names)
@@ -161,12 +162,21 @@ def _asked_of_the_answer(tree: ast.AST, known: dict[str, Any]) -> set[str]:
 
 
 class _Counted(ast.NodeTransformer):
-    """assert X  ->  try: assert X; except Exception as e: _case_(e, "assert X"); else: _case_(None)."""
+    """assert X  ->  try: assert X; except Exception as e: _case_(e, NUMBER); else: _case_(None)."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+        self.asserts: list[ast.Assert] = []
+
+    def case(self, error: BaseException | None, number: int = 0) -> None:
+        """What the rewritten tests call; the text of an assert is made only where it failed."""
+        self.tally.case(error, "" if error is None else ast.unparse(self.asserts[number])[:200])
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        text = ast.unparse(node)[:200]
+        number = ast.Constant(len(self.asserts))
+        self.asserts.append(node)
         error = ast.Name("_error_", ast.Load())
-        failed = ast.Expr(ast.Call(ast.Name("_case_", ast.Load()), [error, ast.Constant(text)], []))
+        failed = ast.Expr(ast.Call(ast.Name("_case_", ast.Load()), [error, number], []))
         passed = ast.Expr(ast.Call(ast.Name("_case_", ast.Load()), [ast.Constant(None)], []))
         handler = ast.ExceptHandler(ast.Name("Exception", ast.Load()), "_error_", [failed])
         return ast.copy_location(ast.Try([node], [handler], [passed], []), node)
