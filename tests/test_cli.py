@@ -72,6 +72,24 @@ def holds(world: Path) -> set[str]:
     return {str(p.relative_to(world)) for p in world.rglob("*") if "__pycache__" not in p.parts}
 
 
+def test_code_is_trained_on_and_judged_in_the_sandbox(world: Path) -> None:
+    """From rows to the samples file: both parts, and a verdict for each answer."""
+    rows = [{"prompt": f"Return {n}.", "test_list": [f"assert f() == {n}"]} for n in range(10)]
+    write_rows(world / "code.jsonl", rows)
+    done = train(world, "code:code.jsonl", "--model", "model", *SMALL, "--out", "out")
+    assert done.code == 0, done.said
+    samples = lines(world / "out" / "samples.jsonl")
+    assert all(sample["parts"].keys() == {"tests", "format"} for sample in samples)
+    assert "rewards/tests/mean" in lines(world / "out" / "metrics.jsonl")[-1]
+
+
+def test_rows_of_code_without_tests_are_one_sentence(world: Path) -> None:
+    write_rows(world / "code.jsonl", [{"prompt": "x", "answer": "y"}])
+    done = train(world, "code:code.jsonl", "--model", "model", *SMALL)
+    done.sentence("code.jsonl, row 1 has no tests", "test_list (MBPP)")
+    assert done.code == 1
+
+
 # ---------------------------------------------------------------------------- what a run leaves
 
 

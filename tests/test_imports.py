@@ -12,7 +12,7 @@ import pytest
 import groupwise
 
 LEVELS = (
-    ("trajectory", "randomness", "precision", "allocator", "user_code", "hardware"),
+    ("trajectory", "randomness", "precision", "allocator", "user_code", "hardware", "sandbox"),
     ("advantages", "losses", "mixtures"),
     ("recipes",),
     ("policies", "vision", "engine", "models"),

@@ -143,7 +143,7 @@ def _outlook(s: Settings, task: Task, say: Say) -> Outlook:
 
 def _task(s: Settings) -> Task:
     rewards = tuple(load_reward(spec) for spec in s.reward)
-    return load_task(s.task, rewards, s.held_out_file, s.seed, _known(s.held_out))
+    return load_task(s.task, rewards, s.held_out_file, s.seed, _known(s.held_out), s.allow_unsafe_code)
 
 
 def _language(s: Settings, folder: Path, console: Console, trains: bool) -> World:

@@ -23,12 +23,13 @@ class ConfigError(ValueError):
 class Settings:
     """Train a policy with GRPO.
 
-    TASK is arithmetic, gsm8k, a data file (.jsonl .json .csv .parquet) or hub data set with a `prompt`
-    column, or gym:ID. A setting that is not given takes the task's own default.
+    TASK is arithmetic, gsm8k, code:FILE, a data file (.jsonl .json .csv .parquet) or hub data set with a
+    `prompt` column, or gym:ID. A setting that is not given takes the task's own default.
     """
 
     task: Positional[str] = "arithmetic"
-    """arithmetic[:digits=2,ops=+,terms=2] | gsm8k[:TRAIN.jsonl,TEST.jsonl] | FILE | OWNER/DATASET | gym:ID"""
+    """arithmetic[:digits=2,ops=+,terms=2] | gsm8k[:TRAIN.jsonl,TEST.jsonl] | code:TRAIN.jsonl[,TEST.jsonl] |
+    FILE | OWNER/DATASET | gym:ID"""
     config: Path | None = None
     """A TOML file of these settings; flags override it."""
     out: Path | None = None
@@ -43,6 +44,8 @@ class Settings:
     """FILE.py:FUNCTION or MODULE:FUNCTION, with =WEIGHT if not 1; may be repeated."""
     recipe: str | None = None
     """grpo, dr_grpo, dapo, gspo, cispo, rloo, ... (docs/recipes.md), or FILE.py:NAME of your own."""
+    allow_unsafe_code: bool = False
+    """Run code that a model wrote even where this machine cannot keep it apart (docs/sandbox.md)."""
     held_out_file: str | None = None
     """A file of held-out rows; else a part of the data is held out."""
 

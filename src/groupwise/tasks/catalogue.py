@@ -8,19 +8,25 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 from groupwise.rewards.scoring import Reward
 from groupwise.tasks.arithmetic import arithmetic
+from groupwise.tasks.code import code
 from groupwise.tasks.data import DataError, apart, checked, hold_out, is_hub_id, is_path, read_rows
 from groupwise.tasks.gsm8k import gsm8k
 from groupwise.tasks.task import Task
 from groupwise.user_code import UserCodeError, module_of
 
-BUILT_IN: dict[str, Callable[[str], Task]] = {"arithmetic": arithmetic, "gsm8k": gsm8k}
+BUILT_IN: dict[str, Callable[[str], Task]] = {"arithmetic": arithmetic, "gsm8k": gsm8k, "code": code}
 """Each takes the text after the colon."""
-BRINGS = {"arithmetic": "arithmetic:held_out=500", "gsm8k": "gsm8k:train.jsonl,test.jsonl"}
+BRINGS = {
+    "arithmetic": "arithmetic:held_out=500",
+    "gsm8k": "gsm8k:train.jsonl,test.jsonl",
+    "code": "code:train.jsonl,test.jsonl",
+}
 """How a built-in task is told what to hold out."""
 
 
@@ -30,6 +36,7 @@ def load(
     held_out: str | None = None,
     seed: int = 0,
     n_held_out: int = 200,
+    allow_unsafe_code: bool = False,
 ) -> Task:
     """The task that `spec` names: a built-in one with its options, a data file or a hub data set.
 
@@ -37,12 +44,14 @@ def load(
         rewards: needed for a file or a hub data set; in place of its own for a built-in task.
         held_out: a file or hub data set (its split `test`) to judge by; its prompts are taken out
             of training. None: `n_held_out` rows are split off by `seed`. Built-in tasks bring theirs.
+        allow_unsafe_code: run code that a model wrote even where nothing keeps it apart.
     """
     if twice := [name for name, n in Counter(reward.name for reward in rewards).items() if n > 1]:
         raise UserCodeError(f"two rewards are named {twice[0]!r}: rename one, their parts go by name.")
     name, _, options = spec.partition(":")
     if name in BUILT_IN:
-        return _built_in(name, options, rewards, held_out)
+        make = partial(code, allow_unsafe=allow_unsafe_code) if name == "code" else BUILT_IN[name]
+        return _built_in(name, make, options, rewards, held_out)
     if not is_path(spec) and not is_hub_id(spec) and not Path(spec).exists():
         raise DataError(_unknown(spec))
     if not rewards:
@@ -65,10 +74,12 @@ _TEACH = """{spec} has rows but does not say what a good answer is. Write my_rew
 where answer is a column of your rows, and add: --reward my_reward.py:score"""
 
 
-def _built_in(name: str, options: str, rewards: Sequence[Reward], held_out: str | None) -> Task:
+def _built_in(
+    name: str, make: Callable[[str], Task], options: str, rewards: Sequence[Reward], held_out: str | None
+) -> Task:
     if held_out is not None:
         raise DataError(f"{name} brings its own held-out rows, so {held_out} has no use: see {BRINGS[name]}.")
-    task = BUILT_IN[name](options)
+    task = make(options)
     return replace(task, rewards=tuple(rewards)) if rewards else task
 
 
