@@ -95,6 +95,42 @@ def test_decisions_of_another_policy_are_marked() -> None:
     assert packed(cohort_of(member(2, 1.0)), DAPO).foreign is None
 
 
+def pulled(log_ratio: Tensor, decisions: Decisions) -> Tensor:
+    """DRO: -A log rho + log^2 rho / 2, with a gradient at A = 0."""
+    return -decisions.advantage * log_ratio + 0.5 * log_ratio**2
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_answers_without_an_advantage_are_left_out_only_where_that_is_known_to_change_nothing(
+    wrapped: bool,
+) -> None:
+    """A surrogate of one's own may pull on them too, from the second epoch on."""
+    members = [member(2, 1.0), member(3, 0.0), member(4, -1.0, name="teacher")]
+    shaped = losses.shaping_foreign(pulled) if wrapped else pulled
+    assert len(packed(cohort_of(*members), replace(DAPO, surrogate=shaped))) == 9
+    known = losses.shaping_foreign(losses.clipped()) if wrapped else losses.plain
+    assert len(packed(cohort_of(*members), replace(DAPO, surrogate=known))) == 6
+
+
+def test_an_answer_whose_reward_is_no_number_is_in_no_denominator() -> None:
+    """As for the baseline: it is not scored."""
+    strange = replace(member(5, 0.0), reward=float("nan"))
+    batch = packed(cohort_of(member(2, 1.0), member(3, -1.0), strange), DAPO)
+    assert batch.weight.tolist() == pytest.approx([1 / 5] * 5)
+
+
+def test_a_weighting_or_a_selection_of_another_length_is_named() -> None:
+    """One weight an answer is an easy mistake."""
+    members = cohort_of(member(2, 1.0), member(3, -1.0))
+    with pytest.raises(ValueError, match=r"Recipe.weigh gave \[2\] for 5 decisions"):
+        packed(members, replace(DAPO, weigh=lambda ids, groups: torch.ones(2)))
+    picking = replace(
+        DAPO, surrogate=losses.only_selected(DAPO.surrogate), select=lambda d, u: u.argsort()[:1]
+    )
+    with pytest.raises(ValueError, match=r"Recipe.select gave \[1\] for 5 decisions"):
+        packed(members, picking)
+
+
 # ---------------------------------------------------------------- the first pass
 
 

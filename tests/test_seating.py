@@ -18,6 +18,7 @@ from groupwise import runs, trainer
 from groupwise.advantages import importance_weighted, stratified
 from groupwise.checkpoints import State
 from groupwise.config import build, outlook, recipe_of
+from groupwise.losses import both
 from groupwise.mixed import MixedSampler
 from groupwise.models import ModelError
 from groupwise.recipes import DAPO, MIXED, RECIPES
@@ -149,8 +150,15 @@ def test_seats_fill_in_group_size_and_recipe() -> None:
 def test_a_recipe_without_a_correction_gets_one_with_seats_alone() -> None:
     assert recipe_of(Settings(recipe="dapo")) == DAPO
     assert recipe_of(Settings(recipe="dapo", seats="current:2")).correction == MIXED.correction
-    for name in ("topr", "luffy", "tis"):  # made for such answers: their own way stays
+    for name in ("topr", "vespo", "luffy", "asymre", "tis"):  # made for such answers: their own way stays
         assert recipe_of(Settings(recipe=name, seats="current:2")) == RECIPES[name]
+
+
+def test_a_mask_is_no_importance_weight() -> None:
+    """DeepSeek-V3.2's alone would take a teacher's good answers for the policy's own."""
+    recipe = recipe_of(Settings(recipe="deepseek_v3_2", seats="current:2"))
+    assert MIXED.correction is not None
+    assert recipe.correction == both(RECIPES["deepseek_v3_2"].correction, MIXED.correction)
 
 
 def test_a_baseline_that_is_biased_is_allowed_and_said(world: Path, tmp_path: Path) -> None:

@@ -87,8 +87,9 @@ def suited(recipe: Recipe, grouping: Grouping, s: Settings) -> Recipe:
     if grouping.varies(s.prompts):
         if scale_depends_on_size(recipe):
             raise ConfigError(
-                f"--recipe {s.recipe} divides an advantage by its group's deviation, whose scale depends on "
-                "the group's size: where sizes differ, prompts would count by how often they were asked. "
+                f"--recipe {s.recipe} divides an advantage by its group's deviation or mean, whose scale "
+                "depends on the group's size: where sizes differ, prompts would count by how often they were "
+                "asked. "
                 "Take --recipe rloo (leave_one_out: alike for every size) or dr_grpo (center), or your own "
                 "Recipe with one of these advantages."
             )
@@ -97,8 +98,9 @@ def suited(recipe: Recipe, grouping: Grouping, s: Settings) -> Recipe:
         return recipe
     if not recipe.skips_zero_advantage:
         raise ConfigError(
-            f"--train-on {s.train_on} saves nothing with a KL or entropy term: answers left out are computed "
-            "all the same. Set --kl-scale 0 and --entropy-scale 0, or leave --train-on away."
+            f"--train-on {s.train_on} saves nothing with a KL or entropy term, a selection, or a surrogate "
+            "of your own: answers left out are computed all the same. Set --kl-scale 0 and --entropy-scale "
+            "0, take another recipe, or leave --train-on away."
         )
     return replace(recipe, advantage=_subset(recipe.advantage, grouping, s))
 

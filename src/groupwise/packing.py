@@ -13,6 +13,7 @@ from groupwise.losses import Decisions, mismatch, reads_proximal, still_to_come
 from groupwise.policies import Policy, Reference, Scores
 from groupwise.randomness import subseed, uniforms
 from groupwise.recipes import Recipe
+from groupwise.recipes.checks import one_each
 from groupwise.trajectory import CURRENT, Batch, Group, Piece, Trajectory
 
 Member = tuple[int, Trajectory]
@@ -52,7 +53,8 @@ def pack(
         return _nothing(metrics) if metrics else None
     lengths = [t.n_decisions for _, t in scored]
     ids = torch.from_numpy(np.repeat(np.arange(len(scored)), lengths))
-    weight = recipe.weigh(ids, torch.from_numpy(np.repeat([i for i, _ in scored], lengths)))
+    groups = torch.from_numpy(np.repeat([i for i, _ in scored], lengths))
+    weight = one_each("weigh", recipe.weigh(ids, groups), len(ids))
     mask = torch.from_numpy(teaches)[ids]
     batch = Batch(
         pieces=tuple(_pieces(kept, policy, tokens_per_microbatch)),
@@ -71,7 +73,8 @@ def pack(
         batch = _with_reference(batch, reference, recipe.reward_kl)
     if surveyed is not None and recipe.select is not None:
         step = replace(_decisions(batch), new_logp=surveyed.logp, entropy=surveyed.entropy)
-        batch = replace(batch, selected=recipe.select(step, _uniform(cohort, kept, seed)))
+        selected = recipe.select(step, _uniform(cohort, kept, seed))
+        batch = replace(batch, selected=one_each("select", selected, len(batch)))
     return batch if batch.proximal_logp is None else _with_mismatch(batch)
 
 
@@ -83,7 +86,10 @@ def _counted(
 ) -> tuple[list[Member], dict[str, float]]:
     """The trajectories that the loss counts, and the shares of those left out for each reason."""
     scored = [
-        (i, t) for i, g in enumerate(cohort) for t in g.trajectories if t.reward is not None and t.n_decisions
+        (i, t)
+        for i, g in enumerate(cohort)
+        for t, reward in zip(g.trajectories, g.rewards, strict=True)
+        if not np.isnan(reward) and t.n_decisions
     ]
     metrics: dict[str, float] = {}
     everybody = max(len(scored), 1)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from groupwise import sources
-from groupwise.advantages import importance_weighted, stratified
-from groupwise.losses import from_behaviour, shaping_foreign
+from groupwise.advantages import asymmetric, importance_weighted, stratified
+from groupwise.losses import both, from_behaviour, reads_proximal, shaping_foreign
 from groupwise.mixed import MixedSampler
 from groupwise.mixtures import RATIOS
 from groupwise.models import Loaded, Say
@@ -46,11 +46,17 @@ def refuse(s: Settings, recipe: Recipe) -> None:
 
 
 def corrected(recipe: Recipe) -> Recipe:
-    """The recipe with importance weights for others' answers, unless it treats those in its own way."""
+    """The recipe with importance weights for others' answers, unless it treats those in its own way.
+
+    Its own way: a ratio from the behaviour (TOPR, VESPO), a teacher's shaping (LUFFY), a baseline that
+    stands for the weights (AsymRE). A mask that weighs nothing (`strayed`) stays beside the weights.
+    """
     has_its_own = isinstance(recipe.ratio, from_behaviour) or isinstance(recipe.surrogate, shaping_foreign)
-    if recipe.correction is not None or has_its_own:
+    if has_its_own or isinstance(recipe.advantage, asymmetric) or reads_proximal(recipe.correction):
         return recipe
-    return replace(recipe, correction=MIXED.correction)
+    weights, mask = MIXED.correction, recipe.correction
+    assert weights is not None
+    return replace(recipe, correction=weights if mask is None else both(mask, weights))
 
 
 def sampler(

@@ -98,3 +98,32 @@ def test_a_decision_is_not_charged_for_those_before_it() -> None:
     (got,) = torch.autograd.grad(mean, logits, retain_graph=True)
     (want,) = torch.autograd.grad((new.exp() * (new - ref)).sum(), logits)
     torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
+
+
+def test_in_the_loss_a_decision_is_not_charged_for_what_it_leads_to() -> None:
+    """First steps agree with the reference, and after one of them the policies are apart: the way there is
+    what KL(pi||ref) of whole answers punishes. k2 and rho k3 in the loss do not see it; the reward does."""
+    logits = torch.tensor([0.4, -0.4, 1.0, -1.0, 0.0, 0.0], requires_grad=True)
+    ref = torch.tensor([0.4, -0.4, 0.0, 0.0, 0.0, 0.0]).reshape(3, 2).log_softmax(-1)
+    new, ids = logits.reshape(3, 2).log_softmax(-1), torch.zeros(2, dtype=torch.int64)
+    in_loss, in_reward, exact = (dict.fromkeys(("k2", "k3_corrected"), torch.zeros(())), *torch.zeros(2))
+    for a in range(2):
+        for b in range(2):
+            here, there = (torch.stack([x[0, a], x[1 + a, b]]) for x in (new, ref))
+            chance = here.sum().exp()
+            for name in in_loss:
+                term = getattr(losses, name)(here, there, here - here.detach())
+                in_loss[name] = in_loss[name] + chance.detach() * term.sum()
+            penalty = losses.still_to_come((here - there).detach(), ids)
+            in_reward = (
+                in_reward + chance.detach() * losses.plain(here - here.detach(), having(-penalty)).sum()
+            )
+            exact = exact + chance * (here - there).sum()
+    (want,) = torch.autograd.grad(exact, logits, retain_graph=True)
+    (reward,) = torch.autograd.grad(in_reward, logits, retain_graph=True)
+    torch.testing.assert_close(reward, want, rtol=0, atol=1e-12)
+    assert want[0] > 0.05
+    for loss in in_loss.values():
+        (slope,) = torch.autograd.grad(loss, logits, retain_graph=True)
+        torch.testing.assert_close(slope[:2], torch.zeros(2), rtol=0, atol=1e-12)
+        torch.testing.assert_close(slope[2:], want[2:], rtol=0, atol=1e-12)

@@ -36,6 +36,18 @@ from groupwise.recipes import (
         (RECIPES["gmpo"], {"surrogate": losses.clipped()}, "clipped already"),
         (GSPO, {"surrogate": losses.vespo()}, "per_trajectory_product"),
         (GSPO, {"surrogate": losses.shaping_foreign(losses.clipped())}, "take per_decision"),
+        (
+            RECIPES["luffy"],
+            {"ratio": losses.per_trajectory_product, "weigh": losses.per_trajectory_mean},
+            "take per_decision",
+        ),
+        (RECIPES["luffy"], {"ratio": losses.from_behaviour()}, "take per_decision"),
+        (RECIPES["topr"], {"correction": losses.truncated()}, "once more"),
+        (RECIPES["vespo"], {"correction": losses.both(losses.strayed(), losses.masked())}, "once more"),
+        (GSPO, {"advantage": advantages.process()}, "pulled by their mean"),
+        (GSPO, {"advantage": advantages.tree}, "Take per_trajectory_token"),
+        (GSPO, {"reward_kl": 0.1}, "pulled by their mean"),
+        (RECIPES["gmpo"], {"advantage": advantages.gigpo()}, "pulled by their mean"),
         (GRPO, {"kl": None}, "a divergence needs a scale"),
         (RLOO, {"kl": losses.k2}, "a divergence needs a scale"),
         (GRPO, {"kl": losses.k1}, "expected gradient is zero"),
@@ -76,6 +88,10 @@ def summed(trajectory_id: Tensor, group_id: Tensor) -> Tensor:
         (DAPO, {"surrogate": mine, "select": losses.top_entropy()}),
         (RECIPES["luffy"], {"surrogate": losses.shaping_foreign(mine), "select": losses.top_entropy()}),
         (GRPO, {"kl": mine}),
+        (GRPO, {"kl_scale": 0.0, "kl_control": AdaptiveKL(0.1)}),
+        (RECIPES["topr"], {"correction": losses.strayed()}),
+        (RECIPES["topr"], {"correction": lambda d: d.advantage}),
+        (RECIPES["gspo_token"], {"advantage": advantages.process(), "reward_kl": 0.1}),
         (DAPO, {"correction": lambda d: d.advantage, "advantage": lambda r, g: r}),
         (RLOO, {"reward_kl": 0.1, "kl_control": lambda scale, kl: (scale, scale), "refresh": Refresh(1)}),
         (DAPO, {"entropy_control": EntropyTarget()}),
@@ -91,6 +107,7 @@ def test_a_recipe_says_whether_its_scale_depends_on_the_size_of_a_group() -> Non
     assert scale_depends_on_size(replace(GRPO, advantage=advantages.standardized(correction=0)))
     assert scale_depends_on_size(replace(GRPO, advantage=advantages.gdpo(scheme=advantages.standardize)))
     assert not scale_depends_on_size(replace(GRPO, advantage=advantages.gdpo(scheme=advantages.center)))
+    assert scale_depends_on_size(RECIPES["maxrl"])
     assert not scale_depends_on_size(RLOO)
     assert not scale_depends_on_size(replace(GRPO, advantage=lambda rewards, group: rewards))
 
@@ -99,3 +116,9 @@ def test_advantages_of_the_package_keep_their_promise() -> None:
     """The reason for the refusal: the same share of successes, another advantage."""
     few, many = (torch.tensor([1.0] * n + [0.0] * n) for n in (2, 16))
     assert advantages.standardize(few)[0] < 0.9 * advantages.standardize(many)[0]
+
+
+def test_maxrl_weighs_a_hard_prompt_by_how_often_it_was_asked() -> None:
+    """One success among G has advantage G - 1: the reason for its refusal where sizes differ."""
+    few, many = (torch.tensor([1.0] + [0.0] * n) for n in (3, 31))
+    assert (advantages.maxrl(few)[0], advantages.maxrl(many)[0]) == (3, 31)

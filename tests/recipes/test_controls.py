@@ -68,3 +68,17 @@ def test_scales_begin_at_the_recipes_own_and_go_on_from_what_was_kept() -> None:
 def test_the_kl_control_moves_the_scale_of_the_reward_too() -> None:
     recipe = replace(RECIPES["rloo_kl"], kl_control=AdaptiveKL(1.0, 1))
     assert scaled(recipe, adapted(recipe, {}, {"kl": 9.0})).reward_kl == pytest.approx(0.036)
+
+
+def test_a_control_may_turn_the_divergence_off_for_a_step_and_on_again() -> None:
+    """A scale of 0 in use is not the end of the control: it goes on from what was kept."""
+
+    def off_below_one(scale: float, measured: float) -> tuple[float, float]:
+        return 2 * scale, 2 * scale if measured >= 1 else 0.0
+
+    recipe = replace(GRPO, kl_control=off_below_one)
+    scales = adapted(recipe, {}, {"kl": 0.5})
+    now = scaled(recipe, scales)
+    assert now.kl_scale == 0
+    scales = adapted(now, scales, {"kl": 2.0})
+    assert scaled(recipe, scales).kl_scale == pytest.approx(0.16)

@@ -234,6 +234,16 @@ def test_on_policy_nothing_is_clipped_and_the_gradient_is_reinforce(name: str) -
     assert got.metrics.get("correction", torch.tensor(1.0)).item() == pytest.approx(1, rel=1e-12)
 
 
+def test_a_surrogate_may_read_the_log_prob_itself() -> None:
+    """-A log pi as the paper writes it: a few lines of a user, which the metrics differentiate again."""
+    s = made()
+    recipe = replace(DAPO, surrogate=lambda log_ratio, d: -d.advantage * d.new_logp)
+    got = s.loss(recipe)
+    (slope,) = torch.autograd.grad(got.value, s.new)
+    torch.testing.assert_close(slope, -s.advantage / len(s.ids), rtol=1e-12, atol=0)
+    assert got.metrics["clip_ratio/region_mean"].item() == 0
+
+
 def test_metrics_that_were_not_asked_for_are_absent() -> None:
     new, old, advantage, ids, _ = step()
     assert not {"kl", "entropy"} & set(objective(DAPO, new, old, advantage, ids).metrics)
@@ -258,6 +268,26 @@ def test_padded_matrices_are_refused() -> None:
     x = torch.zeros(2, 3)
     with pytest.raises(ValueError, match=r"vectors of one length: new_logp \[2, 3\]"):
         objective(DAPO, x, x, x, x.long())
+
+
+@pytest.mark.parametrize(
+    ("piece", "wrong", "shape"),
+    [
+        ("surrogate", lambda log_ratio, d: -(log_ratio * d.advantage).mean(), r"\[\]"),
+        ("surrogate", lambda log_ratio, d: -(log_ratio * d.advantage)[:, None], r"\[21, 1\]"),
+        ("ratio", lambda log_ratio, d: log_ratio.mean(), r"\[\]"),
+        ("correction", lambda d: d.log_weight.exp().mean(), r"\[\]"),
+        ("kl", lambda new, ref, log_ratio: (new - ref).square().mean(), r"\[\]"),
+        ("weigh", lambda ids, groups: torch.ones(6), r"\[6\]"),
+    ],
+)
+def test_a_piece_that_gives_another_shape_is_named(
+    piece: str, wrong: Callable[..., Tensor], shape: str
+) -> None:
+    """A mean of the surrogate times the factors of a correction would broadcast, and train on nonsense."""
+    recipe = replace(RECIPES["tis"], kl=losses.k2, kl_scale=0.1)
+    with pytest.raises(ValueError, match=rf"Recipe.{piece} gave {shape} for 21 decisions"):
+        made().loss(replace(recipe, **{piece: wrong}))
 
 
 def test_a_missing_reference_is_an_error() -> None:

@@ -10,8 +10,8 @@ from torch import Tensor
 from groupwise.advantages.outcome import EPSILON, is_flat
 
 Rescale = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(advantage [N], trajectory_id [N], rewards [M]) -> advantage [N], over the M scored answers of a step;
-trajectory_id counts them from 0."""
+"""(advantage [N], trajectory_id [N], rewards [M]) -> advantage [N], over the M answers of a step that were
+compared with siblings; trajectory_id counts them from 0."""
 
 
 def batch_scale(advantage: Tensor, trajectory_id: Tensor, rewards: Tensor) -> Tensor:

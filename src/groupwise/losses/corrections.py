@@ -41,7 +41,10 @@ class truncated:  # noqa: N801 - reads as the function that it is
 
 @dataclass(frozen=True, slots=True)
 class masked:  # noqa: N801 - reads as the function that it is
-    """w where least <= w <= most, else 0. (MIS: least = 0. IcePop: 0.5 to 5.) `level` as in `truncated`."""
+    """w where least <= w <= most, else 0. `level` as in `truncated`.
+
+    (MIS: least = 0. IcePop, arXiv 2510.18855: a band about 1 of single decisions.)
+    """
 
     least: float = 0.0
     most: float = 3.0

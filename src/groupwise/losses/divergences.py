@@ -1,4 +1,9 @@
-"""Divergence from the reference policy, estimated one decision at a time."""
+"""Divergence from the reference policy, estimated one decision at a time.
+
+As a loss each is the divergence of the decision where it was made. What a decision leads to, states where the
+policies are further apart, is not charged to it: the gradient is that of KL(pi||ref) for answers of one
+decision, and for longer ones `still_to_come`, in the reward, has all of it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +40,8 @@ def k3(new_logp: Tensor, reference_logp: Tensor, log_ratio: Tensor) -> Tensor:
 def k3_corrected(new_logp: Tensor, reference_logp: Tensor, log_ratio: Tensor) -> Tensor:
     """rho k3 with a differentiable rho: value and gradient of KL(pi||ref), also off-policy.
 
-    (DeepSeek-V3.2, arXiv 2512.02556)
+    (DeepSeek-V3.2, arXiv 2512.02556.) rho is new / proximal, so off-policy means answers of the policy
+    that the step began with. Where another one chose and a correction stands for it, this is not corrected.
     """
     return bounded_exp(log_ratio) * k3(new_logp, reference_logp, log_ratio)
 

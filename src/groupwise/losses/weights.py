@@ -15,14 +15,14 @@ Weigh = Callable[[Tensor, Tensor], Tensor]
 
 
 def per_trajectory_mean(trajectory_id: Tensor, group_id: Tensor) -> Tensor:
-    """1 / (n T_i): every trajectory counts alike, however long. (GRPO)  [N] -> [N], sums to 1."""
+    """1 / (n T_i): every trajectory counts alike, however long. (GRPO, 2402.03300)  [N] -> [N], sums to 1."""
     index = dense(trajectory_id)
     lengths = torch.bincount(index)
     return 1.0 / (lengths[index] * len(lengths))
 
 
 def per_token_mean(trajectory_id: Tensor, group_id: Tensor) -> Tensor:
-    """1 / N: every decision of the whole step counts alike. (DAPO)  [N] -> [N], sums to 1."""
+    """1 / N: every decision of the whole step counts alike. (DAPO, 2503.14476)  [N] -> [N], sums to 1."""
     return torch.full(trajectory_id.shape, 1.0 / max(len(trajectory_id), 1), device=trajectory_id.device)
 
 
@@ -37,7 +37,10 @@ def per_trajectory_total(trajectory_id: Tensor, group_id: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class constant:  # noqa: N801 - reads as the function that it is
-    """1 / (n length): a constant denominator, so that length is neither punished nor paid. (Dr.GRPO)"""
+    """1 / (n length): a constant denominator, so that length is neither punished nor paid.
+
+    (Dr.GRPO, arXiv 2503.20783, with the token limit as `length`.)
+    """
 
     length: float
 

@@ -37,7 +37,8 @@ CISPO = replace(GRPO, surrogate=losses.cispo(5.0), weigh=losses.per_token_mean, 
 """MiniMax-M1, arXiv 2506.13585, with the bound of ScaleRL, arXiv 2510.13786."""
 
 RLOO = replace(GRPO, advantage=advantages.leave_one_out, surrogate=losses.plain, kl=None, kl_scale=0.0)
-"""REINFORCE leave-one-out, arXiv 2402.14740. The paper sums over an answer's tokens; here their mean."""
+"""REINFORCE leave-one-out, arXiv 2402.14740. The paper sums over an answer's tokens, which is unbiased
+(`weigh=per_trajectory_total`); here their mean, so that a token of a short answer counts more."""
 
 # ---------------------------------------------------------------- other surrogates and ratios
 
@@ -104,7 +105,7 @@ MIS = replace(DAPO, correction=losses.masked(0.0, 3.0, losses.per_trajectory_pro
 """Masked importance sampling of whole answers."""
 
 ICEPOP = replace(DAPO, correction=losses.masked(0.5, 5.0))
-"""Decisions on which sampler and learner are apart by more than a band are dropped."""
+"""Decisions on which sampler and learner are apart by more than a band are dropped: arXiv 2510.18855."""
 
 DEEPSEEK_V3_2 = replace(
     GRPO,
@@ -173,7 +174,8 @@ REINFORCE_PP = replace(
     kl_scale=0.01,
 )
 """REINFORCE++, arXiv 2501.03262: returns whitened over the step, no group. The paper takes the KL out of
-the reward; here it is k2 in the loss, whose expected gradient is the same. Its scale is ours."""
+the reward; here it is k2 in the loss, which does not charge a decision for what it leads to. Its scale is
+ours, and a group has at least two answers, where the paper needs one."""
 
 REINFORCE_PP_BASELINE = replace(REINFORCE_PP, advantage=advantages.center)
 """REINFORCE++-baseline, same paper: group mean, then whitened, k2 in the loss. The scale is ours."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from groupwise import losses
 from groupwise.losses import Decisions
+from groupwise.recipes.checks import one_each
 from groupwise.recipes.recipe import Recipe
 
 
@@ -53,7 +54,8 @@ def objective(
             weights to compute the loss in cuts: the sum over cuts is the whole, value and gradient.
 
     Raises:
-        ValueError: shapes differ, or the recipe needs an input that is missing.
+        ValueError: shapes differ, a piece of the recipe gives another shape than [N], or the recipe needs
+            an input that is missing.
 
     A decision whose log-prob is not finite where the loss needs it (proximal; behaviour where that stands
     for it, or a correction or `from_behaviour` reads it) has weight 0; the metric `sampling/unknown` is the
@@ -73,7 +75,8 @@ def objective(
         {**vectors, "trajectory_id": trajectory_id, "selected": selected, "foreign": foreign},
     )
     if vectors["weight"] is None:
-        vectors["weight"] = recipe.weigh(trajectory_id, torch.zeros_like(trajectory_id))
+        own = recipe.weigh(trajectory_id, torch.zeros_like(trajectory_id))
+        vectors["weight"] = one_each("weigh", own, len(trajectory_id))
     if new_logp.dtype in (torch.float16, torch.bfloat16):
         new_logp = new_logp.float()  # a ratio of 16-bit log-probs is noise
     ready = {name: x.to(new_logp.dtype) for name, x in vectors.items() if x is not None}
@@ -99,20 +102,19 @@ def _at(which: Tensor, d: Decisions) -> Decisions:
 
 
 def _loss(recipe: Recipe, d: Decisions, weight: Tensor) -> Loss:
-    log_ratio = d.log_ratio
-    level = recipe.ratio(log_ratio, d)
-    term = recipe.surrogate(level, d)
+    log_ratio, n = d.log_ratio, len(weight)
+    level = one_each("ratio", recipe.ratio(log_ratio, d), n)
+    term = one_each("surrogate", recipe.surrogate(level, d), n)
     share = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
     metrics = {"ratio": _exp_mean(share, log_ratio), **_clip_metrics(recipe, d, share)}
     if recipe.correction is not None:
-        factor = recipe.correction(d).detach()
+        factor = one_each("correction", recipe.correction(d), n).detach()
         term = factor * term
         metrics["correction"] = torch.dot(share, factor)
     value = torch.dot(weight, term)
     if recipe.kl is not None and d.reference_logp is not None:
-        value = value + recipe.kl_scale * torch.dot(
-            weight, recipe.kl(d.new_logp, d.reference_logp, log_ratio)
-        )
+        apart = one_each("kl", recipe.kl(d.new_logp, d.reference_logp, log_ratio), n)
+        value = value + recipe.kl_scale * torch.dot(weight, apart)
     if d.reference_logp is not None:
         metrics["kl"] = torch.dot(share, losses.k3(d.new_logp, d.reference_logp, log_ratio)).detach()
     if d.entropy is not None:
@@ -131,16 +133,16 @@ def _clip_metrics(recipe: Recipe, d: Decisions, weight: Tensor) -> dict[str, Ten
 
     Read off their own derivatives, so that it holds for any of them, a user's too.
     """
-    d = replace(d, new_logp=d.new_logp.detach())
+    d = replace(d, new_logp=d.new_logp.detach().requires_grad_())  # the leaf: a surrogate may read it itself
     with torch.enable_grad():
-        leaf = d.log_ratio.requires_grad_()
-        level = recipe.ratio(leaf, d)
-        by_level, by_leaf = torch.autograd.grad(
-            recipe.surrogate(level, d).sum(), (level, leaf), materialize_grads=True
+        log_ratio = d.log_ratio
+        level = recipe.ratio(log_ratio, d)
+        by_level, by_own = torch.autograd.grad(
+            recipe.surrogate(level, d).sum(), (level, d.new_logp), materialize_grads=True
         )
     # cut by the surrogate at the level's ratio, or by the ratio at the decision's own
-    at = torch.where(by_level == 0, level, leaf).detach()
-    cut = (by_leaf == 0) & (d.advantage != 0)
+    at = torch.where(by_level == 0, level, log_ratio).detach()
+    cut = (by_own == 0) & (d.advantage != 0)
     low = torch.dot(weight, (cut & (at < 0)).to(weight.dtype))
     high = torch.dot(weight, (cut & (at > 0)).to(weight.dtype))
     return {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from groupwise.advantages import Advantage, Rescale
 from groupwise.losses import Correction, Divergence, Ratio, Select, Surrogate, Weigh
-from groupwise.recipes.checks import complaint
+from groupwise.recipes.checks import complaint, proportional
 from groupwise.recipes.controls import Control, Refresh
 from groupwise.recipes.filters import Keep
 
@@ -44,7 +44,8 @@ class Recipe:
     entropy_scale: float = 0.0
     """Nats: the loss falls by this times the weighted mean entropy."""
     kl_control: Control | None = None
-    """Moves `kl_scale` and `reward_kl` after each step, by the step's KL."""
+    """Moves `kl_scale` and `reward_kl` after each step, by the step's KL. It may use a `kl_scale` of 0 for
+    some steps; `reward_kl` stays above 0."""
     entropy_control: Control | None = None
     """Moves `entropy_scale` after each step, by the step's entropy."""
     entropy_floor: float = 0.0
@@ -68,6 +69,10 @@ class Recipe:
 
     @property
     def skips_zero_advantage(self) -> bool:
-        """True when a decision of advantage 0 has exactly no gradient, so it need not be computed."""
+        """True when a decision of advantage 0 has exactly no gradient, so it need not be computed.
+
+        Of a surrogate that is not of this package that is not known, and nothing is skipped.
+        """
         told_apart = self.select is not None or self.entropy_control is not None
-        return not self.needs_reference and self.entropy_scale == 0 and not told_apart
+        divergent = self.needs_reference or self.entropy_scale != 0
+        return not divergent and not told_apart and proportional(self.surrogate)
