@@ -3,8 +3,9 @@
     python bench/mixed.py                      (three seeds; hours on two cores)
     python bench/mixed.py --draw-only          (the picture from the kept figures)
 
-For each seed, first a run from the model, `past`. It leaves an earlier stage of training (a checkpoint) and
-a stronger variant (its final model). Then, from the same start, three runs with as many answers a step:
+First a run from the model, `past`, with a seed of its own. It leaves an earlier stage of training (a
+checkpoint) and a stronger variant (its final model). Then, for each seed and from the same start, three runs
+with as many answers a step:
 
     corrected      seats for the current policy, the stage and the variant; weights to their mixture
                    (--ratios balance) and the baseline of `--recipe mixed`
@@ -44,6 +45,8 @@ from pictures_svg import (
 HERE = Path(__file__).parent
 ARMS = {"corrected": BLUE, "uncorrected": RED, "on-policy": GREEN}
 MEASURE = "eval/correct"
+PAST = 100
+"""Seed of the run that the others use."""
 Found = Mapping[str, Any]
 
 
@@ -76,26 +79,30 @@ def _cleared(folder: Path) -> Path:
 
 def experiment(o: argparse.Namespace, more: Sequence[str]) -> dict[str, Any]:
     """Every run's curve: arm -> seed -> what `curve_of` says."""
-    arms: dict[str, dict[str, Any]] = {"past": {}, **{arm: {} for arm in ARMS}}
+    common = [o.task, "--model", o.model, "--prompts", str(o.prompts), "--recipe", "mixed", *more]
+    common += ["--held-out", str(o.held_out), "--evaluate-every", str(o.every)]
+    past = past_run(o, common)
+    seats = f"current:{o.group - 2 * o.share},{past / 'checkpoints' / str(o.stage)}:{o.share}"
+    seats += f",{past / 'model'}:{o.share}"
+    groups = {
+        "corrected": ["--seats", seats, "--ratios", "balance"],
+        "uncorrected": ["--seats", seats, "--ratios", "none"],
+        "on-policy": ["--group-size", str(o.group)],
+    }
+    length = ["--steps", str(o.steps), "--decay-steps", str(o.steps)]
+    arms: dict[str, dict[str, Any]] = {"past": {str(PAST): curve_of(past)}, **{arm: {} for arm in ARMS}}
     for seed in range(o.seeds):
-        common = [o.task, "--model", o.model, "--seed", str(seed), "--prompts", str(o.prompts), *more]
-        common += ["--recipe", "mixed", "--held-out", str(o.held_out), "--evaluate-every", str(o.every)]
-        place = o.work / f"seed-{seed}"
-        keeping = ["--save-every", str(o.stage), "--keep", "1000", "--group-size", str(o.group)]
-        length = ["--steps", str(o.past_steps), "--decay-steps", str(o.past_steps)]
-        past = finished(place / "past", [*common, *length, *keeping])
-        arms["past"][str(seed)] = curve_of(past)
-        seats = f"current:{o.group - 2 * o.share},{past / 'checkpoints' / str(o.stage)}:{o.share}"
-        seats += f",{past / 'model'}:{o.share}"
-        length = ["--steps", str(o.steps), "--decay-steps", str(o.steps)]
-        groups = {
-            "corrected": ["--seats", seats, "--ratios", "balance"],
-            "uncorrected": ["--seats", seats, "--ratios", "none"],
-            "on-policy": ["--group-size", str(o.group)],
-        }
         for arm, how in groups.items():
-            arms[arm][str(seed)] = curve_of(finished(place / arm, [*common, *length, *how]))
+            folder = o.work / f"seed-{seed}" / arm
+            run = finished(folder, [*common, "--seed", str(seed), *length, *how])
+            arms[arm][str(seed)] = curve_of(run)
     return arms
+
+
+def past_run(o: argparse.Namespace, common: Sequence[str]) -> Path:
+    keeping = ["--save-every", str(o.stage), "--keep", "1000", "--group-size", str(o.group)]
+    length = ["--steps", str(o.past_steps), "--decay-steps", str(o.past_steps)]
+    return finished(o.work / "past", [*common, "--seed", str(PAST), *length, *keeping])
 
 
 def curve_of(folder: Path) -> dict[str, Any]:
