@@ -19,7 +19,7 @@ from groupwise.groups import (
 )
 from groupwise.losses import each_group_alike
 from groupwise.recipes import Recipe, scale_depends_on_size
-from groupwise.settings import ConfigError, Settings
+from groupwise.settings import ConfigError, Settings, shared
 from groupwise.tasks.task import Task
 
 SIZES: dict[str, Allocate] = {"uniform": uniform, "variance": by_spread, "knapsack": knapsack()}
@@ -49,6 +49,11 @@ def grouping_of(s: Settings) -> Grouping:
             "alike. Set --group-size, or choose --sizes variance or knapsack."
         )
     _refuse_with_seats(s)
+    if s.answers is not None and s.group_size != shared(s.answers, s.prompts):
+        raise ConfigError(
+            f"--answers {s.answers} for {s.prompts} prompts is {shared(s.answers, s.prompts)} to each, and "
+            f"--group-size is {s.group_size}. Leave one of them out."
+        )
     bounds = {}
     if s.sizes != "uniform":
         bounds = {
@@ -87,8 +92,9 @@ def suited(recipe: Recipe, grouping: Grouping, s: Settings) -> Recipe:
     if grouping.varies(s.prompts):
         if scale_depends_on_size(recipe):
             raise ConfigError(
-                f"--recipe {s.recipe} divides an advantage by its group's deviation, whose scale depends on "
-                "the group's size: where sizes differ, prompts would count by how often they were asked. "
+                f"--recipe {s.recipe} divides an advantage by its group's deviation or mean, so its scale "
+                "depends on the group's size: where sizes differ, prompts would count by how often they were "
+                "asked. "
                 "Take --recipe rloo (leave_one_out: alike for every size) or dr_grpo (center), or your own "
                 "Recipe with one of these advantages."
             )

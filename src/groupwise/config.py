@@ -133,7 +133,9 @@ def outlook(settings: Settings, say: Say) -> Outlook:
     """
     s = completed(settings)
     _checked(s)
-    return _outlook(s, _task(s), say)
+    task = _task(s)
+    check_learnable(task, s)
+    return _outlook(s, task, say)
 
 
 def _outlook(s: Settings, task: Task, say: Say) -> Outlook:

@@ -91,6 +91,7 @@ def test_a_recipe_says_whether_its_scale_depends_on_the_size_of_a_group() -> Non
     assert scale_depends_on_size(replace(GRPO, advantage=advantages.standardized(correction=0)))
     assert scale_depends_on_size(replace(GRPO, advantage=advantages.gdpo(scheme=advantages.standardize)))
     assert not scale_depends_on_size(replace(GRPO, advantage=advantages.gdpo(scheme=advantages.center)))
+    assert scale_depends_on_size(RECIPES["maxrl"]), "its weight on grad p is (1 - (1-p)^(G-1)) / p"
     assert not scale_depends_on_size(RLOO)
     assert not scale_depends_on_size(replace(GRPO, advantage=lambda rewards, group: rewards))
 

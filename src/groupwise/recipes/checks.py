@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from groupwise import losses
-from groupwise.advantages import pass_at, standardize, standardized
+from groupwise.advantages import maxrl, pass_at, standardize, standardized
 from groupwise.losses import Ratio, Surrogate, Weigh, selection
 
 if TYPE_CHECKING:
@@ -98,15 +98,15 @@ def _selection(recipe: Recipe) -> Iterator[str]:
 def scale_depends_on_size(recipe: Recipe) -> bool:
     """Whether advantages mean something else in groups of another size.
 
-    Where groups differ in size, dividing by a group's deviation weighs prompts by how many answers they
-    have, not only by how hard they are: take `leave_one_out`, or a scale over the whole step.
+    Where groups differ in size, dividing by a group's deviation or mean weighs prompts by how many answers
+    they have, not only by how hard they are: take `leave_one_out`, or a scale over the whole step.
     """
     return _depends_on_size(recipe.advantage)
 
 
 def _depends_on_size(scheme: object) -> bool:
     """Also of a scheme inside another; a user's own says so by an attribute `scale_depends_on_size`."""
-    if scheme is standardize or isinstance(scheme, (standardized, pass_at)):
+    if scheme in (standardize, maxrl) or isinstance(scheme, (standardized, pass_at)):
         return True
     inner = getattr(scheme, "scheme", None)
     said = bool(getattr(scheme, "scale_depends_on_size", False))
