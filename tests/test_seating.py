@@ -183,6 +183,7 @@ def test_a_baseline_that_is_biased_is_allowed_and_said(world: Path, tmp_path: Pa
             {"seats": "current:2,best:2", "task": "gym:CartPole-v1", "reward": ()},
             "--seats: only for language",
         ),
+        ({"kind": "level", "task": "gym:CartPole-v1", "reward": ()}, "--kind: only for language"),
     ],
 )
 def test_what_cannot_be_is_refused_before_a_model_is_read(
