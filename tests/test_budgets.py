@@ -14,9 +14,9 @@ from rich.console import Console
 import tiny_folder
 from groupwise import advantages, losses
 from groupwise.budgets import check_learnable, grouping_of, suited
-from groupwise.config import build
+from groupwise.config import build, outlook
 from groupwise.groups import Grouping, by_spread, drawn, extremes, knapsack, seldom, top, uniform
-from groupwise.recipes import DAPO, DR_GRPO, GRPO, RLOO
+from groupwise.recipes import DAPO, DR_GRPO, GRPO, RECIPES, RLOO
 from groupwise.settings import ConfigError, Settings, completed
 from groupwise.tasks.task import Task
 
@@ -24,7 +24,8 @@ DATA = "rows.jsonl"
 
 
 def settings(**given: Any) -> Settings:
-    return completed(Settings(**{"task": DATA, "recipe": "rloo", "prompts": 8, "group_size": 16, **given}))
+    size = {} if "answers" in given else {"group_size": 16}
+    return completed(Settings(**{"task": DATA, "recipe": "rloo", "prompts": 8, **size, **given}))
 
 
 def grouping(**given: Any) -> Grouping:
@@ -44,7 +45,7 @@ def test_every_flag_has_its_place() -> None:
     assert grouping(sizes="variance") == Grouping(16, None, by_spread, 4, 32)
     assert grouping(sizes="knapsack", min_group=2, max_group=24) == Grouping(16, None, knapsack(), 2, 24)
     got = grouping(answers=100, resample=3, skip_solved=True, kind="level")
-    assert got == Grouping(16, 100, uniform, resample=3, skip=seldom(), kind="level")
+    assert got == Grouping(12, 100, uniform, resample=3, skip=seldom(), kind="level")
 
 
 @pytest.mark.parametrize("how", [{"sizes": "variance"}, {"answers": 100}])
@@ -78,6 +79,7 @@ def test_a_subset_is_an_advantage_made_of_the_recipes(train_on: str, wrapped: An
         ({"sizes": "variance", "group_size": 3}, r"24 answers for 8 prompts.*4 to 32.*32 to 256"),
         ({"sizes": "variance", "answers": 300}, r"300 answers for 8 prompts.*32 to 256.*--answers"),
         ({"answers": 15}, r"15 answers for 8 prompts.*2 to"),
+        ({"answers": 128, "group_size": 8}, r"--answers 128 for 8 prompts is 16 .*--group-size is 8.*Leave"),
         ({"sizes": "variance", "min_group": 20, "max_group": 10}, r"groups of 20 to 10.*--max-group"),
         ({"sizes": "variance", "min_group": 1}, r"groups of 1 to 32.*--min-group is 2 or more"),
         ({"sizes": "variance", "min_group": 0}, r"groups of 0 to 32"),
@@ -116,6 +118,7 @@ def test_sizes_and_seats_are_refused_together(given: dict[str, Any], words: str)
             r"--recipe dapo.*deviation.*rloo.*leave_one_out.*center",
         ),
         (GRPO, {"recipe": "grpo", "answers": 100}, r"--recipe grpo"),
+        (RECIPES["maxrl"], {"recipe": "maxrl", "sizes": "knapsack"}, r"--recipe maxrl.*or mean"),
         (RLOO, {"train_on": "16"}, r"--train-on 16: no group has more than 16"),
         (RLOO, {"train_on": "32", "sizes": "variance"}, r"no group has more than 32"),
         (RLOO, {"train_on": "1"}, r"--train-on 1: 2 answers or more.*extremes:8.*top:8.*drawn:8"),
@@ -176,3 +179,5 @@ def test_flags_reach_the_run(tmp_path: Path) -> None:
     assert isinstance(run.recipe.weigh, losses.each_group_alike)
     with pytest.raises(ConfigError, match="none comes twice"):
         run_of("arithmetic", sizes="variance")
+    with pytest.raises(ConfigError, match="none comes twice"):  # `plan` refuses what `train` does
+        outlook(Settings("arithmetic", model=model, recipe="rloo", steps=5, sizes="variance"), lambda _: None)

@@ -46,6 +46,7 @@ RESULT = {
         for i in range(8)
     ],
 }
+SOURCES = ("count", "reward", "advantage", "log_weight", "ess")
 VOID = {"meta", "input", "br", "link", "img"}
 HOSTILE = '</script><img src=x onerror="alert(1)"><!--\u2028'
 
@@ -222,6 +223,23 @@ def test_a_part_equal_to_the_reward_is_drawn_once_and_unknown_metrics_are_kept(t
     assert "Reward: correct" not in page.text
     assert page.text.index("Everything else") < page.text.index("something/new")
     assert "replaced and skipped, answers cut off, distance from the reference" in page.text
+
+
+def test_every_policy_that_wrote_answers_has_a_line(tmp_path: Path) -> None:
+    """One that came later and left earlier too; without seats there is no such part."""
+    folder = full(tmp_path)
+    _, page, _ = load(folder)
+    assert "Who wrote them" not in page.text
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        for name in ("current", "runs/a/checkpoints/50") if 3 < row["step"] < 9 else ("current",):
+            row |= {f"sources/{name}/{what}": 0.5 for what in SOURCES}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, page, data = load(folder)
+    lines = [chart for chart in data if [s["label"] for s in chart["series"]][-1] == "runs/a/checkpoints/50"]
+    assert len(lines) == len(SOURCES)
+    assert "Who wrote them" in page.text
+    assert "sources/" not in page.text
 
 
 def test_time_bars_add_up_to_the_step(tmp_path: Path) -> None:

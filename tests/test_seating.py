@@ -92,6 +92,8 @@ def test_a_run_whose_groups_are_shared_with_its_past_and_another_model(world: Pa
     assert [sum(c.values()) for c in counts] == [24] * 6
     assert said.count("there is no latest-1 yet") == said.count("there is no best yet") == 1
     assert all("correction" in rows[step] for step in range(1, 7))
+    named = ("count", "reward", "advantage", "log_weight", "ess")
+    assert all(f"sources/{other}/{what}" in rows[step] for step in range(1, 7) for what in named)
     lines = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
     versions = {(x["step"], x["policy"]["version"]) for x in lines if x["policy"]["name"] == "latest-1"}
     assert versions == {(5, 2), (6, 2)}
@@ -189,6 +191,7 @@ def test_a_baseline_that_is_biased_is_allowed_and_said(world: Path, tmp_path: Pa
             {"seats": "current:2,best:2", "task": "gym:CartPole-v1", "reward": ()},
             "--seats: only for language",
         ),
+        ({"kind": "level", "task": "gym:CartPole-v1", "reward": ()}, "--kind: only for language"),
     ],
 )
 def test_what_cannot_be_is_refused_before_a_model_is_read(

@@ -123,8 +123,9 @@ def test_best_is_what_the_newest_checkpoint_knew(tmp_path: Path) -> None:
     checkpoint(learner, tmp_path, 35, 35, 0.1)
     assert [pick(v) for v in (9, 10, 19, 20, 34, 35, 40)] == [None, None, None, 20, 20, 35, 35]
     (tmp_path / "checkpoints" / "35" / "state.json").write_text("{")
+    assert pick(36) == 35, "a checkpoint is read once"
     with pytest.raises(DamagedError, match=r"35/state\.json cannot be read"):
-        pick(35)
+        best(tmp_path)(35)
 
 
 # ---------------------------------------------------------------------------- by places

@@ -19,7 +19,7 @@ from groupwise.groups import (
 )
 from groupwise.losses import each_group_alike
 from groupwise.recipes import Recipe, scale_depends_on_size
-from groupwise.settings import ConfigError, Settings
+from groupwise.settings import ConfigError, Settings, shared
 from groupwise.tasks.task import Task
 
 SIZES: dict[str, Allocate] = {"uniform": uniform, "variance": by_spread, "knapsack": knapsack()}
@@ -49,6 +49,11 @@ def grouping_of(s: Settings) -> Grouping:
             "alike. Set --group-size, or choose --sizes variance or knapsack."
         )
     _refuse_with_seats(s)
+    if s.answers is not None and s.group_size != shared(s.answers, s.prompts):
+        raise ConfigError(
+            f"--answers {s.answers} for {s.prompts} prompts is {shared(s.answers, s.prompts)} to each, and "
+            f"--group-size is {s.group_size}. Leave one of them out."
+        )
     bounds = {}
     if s.sizes != "uniform":
         bounds = {

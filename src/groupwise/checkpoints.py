@@ -19,7 +19,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +232,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 def _write(folder: Path, learner: Learner, state: State) -> None:
     save_file(dict(_tensors(learner)), folder / "weights.safetensors")
     save_file(dict(_moments(learner)), folder / "optimizer.safetensors")
-    (folder / "state.json").write_text(json.dumps(asdict(state)))
+    # not asdict, which copies what is remembered of every row
+    facts = {entry.name: getattr(state, entry.name) for entry in fields(state)}
+    (folder / "state.json").write_text(json.dumps(facts))
     if learner.scales:
         (folder / "scales.json").write_text(json.dumps(dict(learner.scales)))
     if learner.reference is not None and learner.reference_moved:

@@ -133,7 +133,9 @@ def outlook(settings: Settings, say: Say) -> Outlook:
     """
     s = completed(settings)
     _checked(s)
-    return _outlook(s, _task(s), say)
+    task = _task(s)
+    check_learnable(task, s)
+    return _outlook(s, task, say)
 
 
 def _outlook(s: Settings, task: Task, say: Say) -> Outlook:
@@ -181,7 +183,7 @@ def _gym(s: Settings) -> World:
     except ImportError as error:
         raise ConfigError("gymnasium is not installed: pip install 'groupwise[gym]'") from error
     names = ("reward", "held_out_file", "stop", "lora_rank", "seats")
-    useless = {name: getattr(s, name) for name in names}
+    useless = {name: getattr(s, name) for name in names} | {"kind": s.kind != Settings.kind}
     if given := [f"--{name.replace('_', '-')}" for name, value in useless.items() if value]:
         raise ConfigError(f"{', '.join(given)}: only for language models, and {s.task} is an environment")
     name = s.task.removeprefix("gym:")

@@ -167,9 +167,18 @@ def completed(settings: Settings) -> Settings:
     if settings.seats is not None:
         size = parse(settings.seats, settings.group_size).size
         settings = replace(settings, group_size=size, recipe=settings.recipe or "mixed")
+    if settings.answers is not None and settings.group_size is None:
+        settings = replace(
+            settings, group_size=shared(settings.answers, settings.prompts or defaults.prompts)
+        )
     names = [f.name for f in dataclasses.fields(defaults)]
     missing = {name: getattr(defaults, name) for name in names if getattr(settings, name) is None}
     return replace(settings, **missing)
+
+
+def shared(answers: int, prompts: int) -> int:
+    """Answers to each prompt of a step, rounded down; a group has 2 or more."""
+    return max(2, answers // prompts)
 
 
 # ---------------------------------------------------------------- files and saved runs

@@ -8,6 +8,7 @@ is another than before.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,16 +106,18 @@ def latest(back: int, save_every: int) -> Callable[[int], int | None]:
 def best(folder: Path) -> Callable[[int], int | None]:
     """Picks the best step so far. A checkpoint is written whenever that changes, so the newest one knows."""
 
-    def pick(version: int) -> int | None:
-        known = [step for step in Checkpoints(folder).steps() if step <= version]
-        if not known:
-            return None
-        path = folder / "checkpoints" / str(known[-1]) / "state.json"
+    @functools.lru_cache(maxsize=1)  # asked in every step, and what a run remembers may be long
+    def known_to(step: int) -> int | None:
+        path = folder / "checkpoints" / str(step) / "state.json"
         try:
             found = json.loads(path.read_text("utf-8"))["best"].get("step")
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise DamagedError(f"{path} cannot be read: {error!r}.") from error
         return None if found is None else int(found)
+
+    def pick(version: int) -> int | None:
+        written = [step for step in Checkpoints(folder).steps() if step <= version]
+        return known_to(written[-1]) if written else None
 
     return pick
 

@@ -112,16 +112,17 @@ def train(run: Run) -> State:
             batch = _pack(run, cohort, recipe, state.step)
             update = run.learner.step(batch, recipe, step)
             run.sampler.load(step)
+        asked = [*cohort, *plan.replaced]
         with clock("write"):
-            run.journal.samples(step, [*cohort, *plan.replaced])
+            run.journal.samples(step, asked)
         with clock("evaluate"), rescue("answering held-out prompts"):
             scores = _evaluate(run, step) if run.schedule.evaluates(step) else {}
 
-        times = clock.take(metrics.count_decisions(plan.every))
-        tokens = metrics.count_tokens(plan.every)
+        times = clock.take(metrics.count_decisions(asked))
+        tokens = metrics.count_tokens(asked)
         state = state.after(step, times["step_time"], tokens, scores, run.task.measure)
         state = replace(state, beliefs=plan.remembered(), sampler=run.sampler.memory())
-        numbers = {**metrics.of_cohort(plan.every), **plan.numbers(cohort), **update.metrics, **times}
+        numbers = {**metrics.of_cohort(asked), **plan.numbers(cohort), **update.metrics, **times}
         run.journal.step(step, {**numbers, **_prefixed(scores), "num_tokens": state.num_tokens})
         stop = run.stopping()
         if run.schedule.saves(step) or state.best.get("step") == step or stop:

@@ -175,6 +175,17 @@ def test_savings_are_what_the_estimate_says_of_the_changed_run() -> None:
     assert not any(flag.startswith(("--kl-scale", "--dtype")) for flag in by_flag)
 
 
+def test_no_group_size_is_proposed_that_seats_would_refuse() -> None:
+    """`train` refuses a --group-size beside --seats that make another."""
+    work = replace(WORK, prompts=1, group_size=32, max_new_tokens=256, tokens_per_microbatch=9000)
+
+    def proposed(work: Workload) -> bool:
+        return any(s.flag.startswith("--group-size") for s in savings(REAL, work))
+
+    assert proposed(work)
+    assert not proposed(replace(work, others=1))
+
+
 def test_the_budget_that_is_proposed_holds_the_longest_sequence() -> None:
     work = replace(WORK, prompt_tokens=460, max_new_tokens=64, tokens_per_microbatch=600)
     assert any(s.flag == "--tokens-per-microbatch 524" for s in savings(REAL, work))

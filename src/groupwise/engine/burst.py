@@ -40,7 +40,8 @@ class Start:
         """Filled up to the shape's rows."""
         spare = shape.rows - len(rows)
         token = torch.tensor([*newest, *[0] * spare], dtype=torch.int64)
-        return cls(token, torch.nn.functional.pad(uniform, (0, spare)), Places.of(rows, shape))
+        filled = torch.nn.functional.pad(uniform, (0, spare)) if spare else uniform
+        return cls(token, filled, Places.of(rows, shape))
 
     def tensors(self) -> tuple[Tensor, ...]:
         places = self.places
@@ -50,10 +51,13 @@ class Start:
 class Burst:
     """The tensors of a decoding step of one shape, and the step."""
 
-    def __init__(self, model: CausalLM, cache: Cache, shape: Shape, start: Start, temperature: float) -> None:
+    def __init__(
+        self, model: CausalLM, cache: Cache, shape: Shape, start: Start, temperature: float, again: bool
+    ) -> None:
+        """`again` where the start is needed once more: else its tensors are taken and written to."""
         self._model, self._cache, self._shape = model, cache, shape
         self._temperature = temperature
-        self._tensors = [x.to(model.device, copy=True) for x in start.tensors()]
+        self._tensors = [x.to(model.device, copy=again) for x in start.tensors()]
         self._token, self._uniform, *places = self._tensors
         self._places = Places(*places)
         self._at = torch.zeros(1, dtype=torch.int64, device=model.device)
@@ -81,8 +85,8 @@ class Burst:
         self._at.add_(1)
 
     def written(self, steps: int, rows: int) -> tuple[Tensor, Tensor]:
-        """Copies of the tokens and log-probs of the first steps and rows, [steps, rows] each."""
-        return self._tokens[:steps, :rows].clone(), self._logp[:steps, :rows].clone()
+        """Tokens and log-probs of the first steps and rows, [steps, rows] each; valid until the next step."""
+        return self._tokens[:steps, :rows], self._logp[:steps, :rows]
 
 
 class Decoder:
@@ -99,7 +103,10 @@ class Decoder:
     def __call__(
         self, rows: Sequence[RowState], newest: Sequence[int], uniform: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """newest [rows] tokens, uniform [n, rows] -> tokens [n, rows] int64, log-probs [n, rows] float32."""
+        """newest [rows] tokens, uniform [n, rows] -> tokens [n, rows] int64, log-probs [n, rows] float32.
+
+        They are valid until the next call.
+        """
         steps = len(uniform)
         shape = Shape.of(self._cache, rows, steps, padded=self._recorder is not None)
         if self._recorder is not None:
@@ -113,7 +120,8 @@ class Decoder:
         if shape in self._recorded and self._recorder is not None:
             self._recorded[shape][0].load(start)
             return self._recorded[shape]
-        burst = Burst(self._model, self._cache, shape, start, self._temperature)
+        again = self._recorder is not None
+        burst = Burst(self._model, self._cache, shape, start, self._temperature, again)
         if self._recorder is None:
             return burst, burst.step
         try:
@@ -131,7 +139,8 @@ def _recorded(burst: Burst, start: Start, steps: int, recorder: Recorder) -> Ste
     watched(burst.step)
     for _ in range(steps - 1):
         burst.step()
-    expected = burst.written(steps, len(start.token))
+    tokens, logp = burst.written(steps, len(start.token))
+    expected = tokens.clone(), logp.clone()
     burst.load(start)
     replay = recorder(burst.step)
     burst.load(start)

@@ -34,7 +34,8 @@ def _changes(work: Workload, sixteen_bits: bool) -> Iterator[tuple[str, Workload
     answer = max(1, work.max_new_tokens // 2)
     yield f"--max-new-tokens {answer}", replace(work, max_new_tokens=answer)
     group, prompts = max(2, work.group_size // 2), max(1, work.prompts // 2)
-    yield f"--group-size {group}", replace(work, group_size=group)
+    if not work.others:  # else the seats say how large a group is
+        yield f"--group-size {group}", replace(work, group_size=group)
     yield f"--prompts {prompts}", replace(work, prompts=prompts)
     if not work.lora_rank:
         yield "--lora-rank 16", replace(work, lora_rank=16)

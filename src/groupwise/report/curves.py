@@ -9,6 +9,7 @@ from typing import Any
 from groupwise.report.charts import Chart, Series, draw
 from groupwise.report.files import Point, Run, finite, number
 from groupwise.report.markup import esc, island
+from groupwise.report.policies import NAMES, by_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +125,13 @@ MACHINE = (
 
 
 def curves(run: Run) -> str:
-    """All charts in four parts, what has no value yet, and the data of the tooltips."""
+    """All charts in parts, what has no value yet, and the data of the tooltips."""
     if not run.metrics:
         return '<p class="nothing">No step has been written yet.</p>'
     parts = {
         "Learning": [*_rewards(run), *_charts(run, LEARNING)],
         "Answers": [*_lengths(run), *_endings(run), *_charts(run, ANSWERS)],
+        "Who wrote them": by_policy(run),
         "The update": _charts(run, UPDATE),
         "Time and memory": [*_times(run), *_charts(run, MACHINE)],
     }
@@ -280,7 +282,8 @@ def _others(run: Run) -> list[Chart]:
     known = {name for spec in (*LEARNING, *ANSWERS, *UPDATE, *MACHINE) for name in spec.metrics}
     known |= {"step", "step_time", "reward", "reward_std"}
     own = re.compile(r"rewards/.+/(mean|std)|completions/(mean|min|max)_length|(eval|stopped|time)/.+")
-    names = [name for name in _names(run, ".+") if name not in known and not own.fullmatch(name)]
+    shown = [name for name in _names(run, ".+") if own.fullmatch(name) or NAMES.fullmatch(name)]
+    names = [name for name in _names(run, ".+") if name not in known and name not in shown]
     return [
         Chart(
             name,
