@@ -69,30 +69,37 @@ def objective(
         "entropy": entropy,
         "weight": weight,
     }
-    _check(
-        recipe,
-        new_logp,
-        {**vectors, "trajectory_id": trajectory_id, "selected": selected, "foreign": foreign},
-    )
-    if vectors["weight"] is None:
+    marks = {"trajectory_id": trajectory_id, "selected": selected, "foreign": foreign}
+    _check(recipe, new_logp, {**vectors, **marks})
+    if weight is None:
         own = recipe.weigh(trajectory_id, torch.zeros_like(trajectory_id))
         vectors["weight"] = one_each("weigh", own, len(trajectory_id))
-    if new_logp.dtype in (torch.float16, torch.bfloat16):
-        new_logp = new_logp.float()  # a ratio of 16-bit log-probs is noise
-    ready = {name: x.to(new_logp.dtype) for name, x in vectors.items() if x is not None}
-    share = ready.pop("weight")
-    ready.setdefault("proximal_logp", ready["behaviour_logp"])
-    decisions = Decisions(
-        trajectory_id=trajectory_id, new_logp=new_logp, selected=selected, foreign=foreign, **ready
-    )
-    known = decisions.proximal_logp.isfinite()
-    if recipe.correction is not None or isinstance(recipe.ratio, losses.from_behaviour):
-        known &= decisions.behaviour_logp.isfinite()
+    decisions, share = _decisions(new_logp, vectors, marks)
+    known = _known(recipe, decisions)
     if bool(known.all()):
         return _loss(recipe, decisions, share)
     loss = _loss(recipe, _at(known, decisions), share[known])
     unknown = share[~known].sum() / share.sum()
     return Loss(loss.value, {**loss.metrics, "sampling/unknown": unknown})
+
+
+def _decisions(
+    new_logp: Tensor, vectors: Mapping[str, Tensor | None], marks: Mapping[str, Tensor | None]
+) -> tuple[Decisions, Tensor]:
+    """The decisions and their weights, in one dtype."""
+    if new_logp.dtype in (torch.float16, torch.bfloat16):
+        new_logp = new_logp.float()  # a ratio of 16-bit log-probs is noise
+    ready = {name: x.to(new_logp.dtype) for name, x in vectors.items() if x is not None}
+    weight = ready.pop("weight")
+    ready.setdefault("proximal_logp", ready["behaviour_logp"])
+    return Decisions(new_logp=new_logp, **ready, **marks), weight  # type: ignore[arg-type]
+
+
+def _known(recipe: Recipe, d: Decisions) -> Tensor:
+    """[N] bool: the decisions whose log-probs are numbers, where the loss reads them."""
+    if recipe.correction is None and not isinstance(recipe.ratio, losses.from_behaviour):
+        return d.proximal_logp.isfinite()
+    return d.proximal_logp.isfinite() & d.behaviour_logp.isfinite()
 
 
 def _at(which: Tensor, d: Decisions) -> Decisions:
