@@ -63,12 +63,12 @@ def test_a_tiny_experiment_runs_all_arms_and_is_not_run_twice(
     found = json.loads(Path("mixed.json").read_text())
     assert set(found["arms"]) == {"past", *mixed.ARMS}
     for arm in mixed.ARMS:
-        assert [step for step, _ in found["arms"][arm]["0"]["curve"]] == [0, 1, 2]
-    sources = found["arms"]["corrected"]["0"]["sources"]
+        assert [step for step, _ in found["arms"][arm]["1"]["curve"]] == [0, 1, 2]
+    sources = found["arms"]["corrected"]["1"]["sources"]
     assert {name: s["count"]["mean"] for name, s in sources.items()} == {
         "current": 2, "checkpoints/1": 2, "past/model": 2,
     }  # fmt: skip
-    assert not found["arms"]["on-policy"]["0"]["sources"]
+    assert not found["arms"]["on-policy"]["1"]["sources"]
     assert ElementTree.parse("mixed.svg")
     mixed.main()
     assert len(calls) == 4
