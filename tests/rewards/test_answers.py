@@ -54,12 +54,20 @@ def test_the_best_of_several_counts_and_none_does_not_apply() -> None:
 
 def test_golds_without_words_count_only_when_there_is_no_other() -> None:
     """As in SQuAD's script: an empty gold beside a real one would pay for silence."""
-    assert exact_match(completions=["", ""], answer=[["", "Paris"], ["", "the"]]) == [0, 1]
+    assert exact_match(completions=["", ""], answer=[["", "Paris"], ["", ""]]) == [0, 1]
+
+
+def test_the_letter_a_of_a_multiple_choice_is_not_silence() -> None:
+    """SQuAD's rule drops it as an article: an empty answer, or "the", would be paid as right."""
+    given = ["A", "(a).", "", "the", "B", "+", "-"]
+    for reward in (exact_match, token_f1):
+        assert reward(completions=given, answer=["A", "A", "A", "A", "A", "+", "+"]) == [1, 1, 0, 0, 0, 1, 0]
 
 
 def test_what_follows_the_last_marker_is_the_answer() -> None:
     assert answer_of("Answer: Rome? No. Final answer : Paris").strip() == "Paris"
     assert answer_of("Paris") == "Paris"
+    assert answer_of("Ａｎｓｗｅｒ：Paris") == "Paris"
     assert exact_match(completions=["I think hard. Answer: Paris."], answer=["Paris"]) == [1]
 
 

@@ -1,8 +1,11 @@
 """Every built-in text reward can be named on the command line and scores a cohort."""
 
+import numpy as np
 import pytest
 
+from groupwise.rewards.scoring import TrainerState, score
 from groupwise.tasks.catalogue import load_reward
+from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason, Trajectory, Turn
 
 PLACE = "groupwise.rewards"
 WITHOUT_COLUMNS = {
@@ -51,3 +54,21 @@ def test_it_reads_any_text_beside_its_column(name: str) -> None:
     reward = load_reward(f"{PLACE}.{module}:{function}").function
     values = reward(completions=HOSTILE, **{column: HOSTILE})
     assert all(0 <= v <= 1 for v in values)
+
+
+def test_a_cohort_is_scored_with_parts_and_metrics() -> None:
+    """The instances have to pass through the scorer's own way of calling, beside plain functions."""
+
+    def answer(text: str) -> Trajectory:
+        turn = Turn(np.array([0]), np.array([1]), np.zeros(1, dtype=np.float32))
+        return Trajectory((turn,), PolicyTag(), StopReason.FINISHED, text=text)
+
+    prompt = Prompt(0, "Who?", {"answer": "Ada"})
+    cohort = [Group(prompt, (answer("Ada"), answer("Bob Bob")))]
+    names = ("answers:exact_match", "repetition:no_repeats=0.5", "diversity:novel=0.1")
+    scored = score(cohort, [load_reward(f"{PLACE}.{name}") for name in names], TrainerState())
+    first, second = (t.parts for t in scored.cohort[0].trajectories)
+    assert first == {"exact_match": 1, "no_repeats": 0, "novel": 1}
+    assert second == {"exact_match": 0, "no_repeats": 0, "novel": 1}
+    assert scored.cohort[0].trajectories[0].reward == pytest.approx(1.1)
+    assert scored.metrics == {"diversity/distinct_2": 1}

@@ -85,7 +85,7 @@ def test_messages_are_read_as_text_and_other_columns_ignored() -> None:
 
 
 def test_hostile_texts_of_100_kb_end() -> None:
-    """Each of these takes hours where a rule is quadratic; this whole file runs in a second or two."""
+    """One loop, one word, piles of accents, nothing but stops, nothing to see: no rule may be quadratic."""
     for text in ("a " * 50_000, "a" * 100_000, "a\u0301" * 50_000, "." * 100_000, "\u200b" * 100_000):
         for reward in (no_repeats, no_loops, not_compressible):
             assert -1 <= reward(completions=[text])[0] <= 0

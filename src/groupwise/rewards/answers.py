@@ -3,6 +3,10 @@
 Both rewards read a column `answer`: a text, several of which the best counts, or SQuAD's {"text": [...]};
 an empty list means that the question has no answer, and then only an empty answer is right.
 None where the column is None.
+
+As in SQuAD's script, accepted answers that its normalisation leaves empty do not count beside others. Where
+there is no other we differ: for the script the gold answer "A" is empty and silence is right; we compare
+such answers as they are written, without case and surrounding full stops, brackets and asterisks.
 """
 
 from __future__ import annotations
@@ -51,7 +55,7 @@ def squad_f1(prediction: str, gold: str) -> float:
 
 def answer_of(completion: Completion) -> str:
     """What follows the last "answer:", in any case; the whole text without one."""
-    text = text_of(completion)
+    text = plain(text_of(completion))
     ends = [m.end() for m in _MARKER.finditer(text)]
     return text[ends[-1] :] if ends else text
 
@@ -71,15 +75,23 @@ def token_f1(completions: Sequence[Completion], answer: Sequence[Any], **columns
 def _best(
     measure: Callable[[str, str], float], completions: Sequence[Completion], answer: Sequence[Any]
 ) -> list[float | None]:
-    return [
-        None if gold is None else max(measure(answer_of(c), g) for g in _golds(gold))
-        for c, gold in zip(completions, answer, strict=True)
-    ]
+    pairs = zip(completions, answer, strict=True)
+    return [None if gold is None else _score(measure, answer_of(c), _golds(gold)) for c, gold in pairs]
+
+
+def _score(measure: Callable[[str, str], float], prediction: str, golds: Sequence[str]) -> float:
+    if counted := [g for g in golds if normalised(g)]:
+        return max(measure(prediction, g) for g in counted)
+    if written := {_bare(g) for g in golds if _bare(g)}:
+        return float(_bare(prediction) in written)
+    return measure(prediction, "")
 
 
 def _golds(gold: Any) -> list[str]:
-    """Every accepted answer. As in SQuAD's script, those without words do not count beside others."""
     if isinstance(gold, Mapping):
         gold = gold["text"]
-    golds = [gold] if isinstance(gold, (str, int, float)) else gold
-    return [g for g in map(str, golds) if normalised(g)] or [""]
+    return [str(g) for g in ([gold] if isinstance(gold, (str, int, float)) else gold)]
+
+
+def _bare(text: str) -> str:
+    return plain(text).casefold().strip(" \t\r\n.()*")

@@ -33,7 +33,7 @@ def line_count(
     return _counted(lines, completions, n_lines)
 
 
-def closeness(count: int, wanted: int | Sequence[int]) -> float:
+def closeness(count: int, wanted: float | Sequence[float]) -> float:
     """1 for a count within [least, most], or equal to one number; 0 for none, falling linearly outside.
 
     Below: count / least. Above: 2 − count / most, so twice too many is 0. Nothing written is 0.
@@ -44,7 +44,7 @@ def closeness(count: int, wanted: int | Sequence[int]) -> float:
     >>> closeness(9, 10), closeness(10, [8, 12]), closeness(18, [8, 12])
     (0.9, 1.0, 0.5)
     """
-    least, most = (wanted, wanted) if isinstance(wanted, int) else wanted
+    least, most = (wanted, wanted) if isinstance(wanted, (int, float)) else wanted
     if not 1 <= least <= most:
         raise ValueError(f"wanted={wanted!r}: a number, or [least, most] with 1 <= least <= most")
     return max(0.0, min(1.0, count / least, 2 - count / most))
