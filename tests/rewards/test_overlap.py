@@ -87,6 +87,7 @@ def test_likeness_by_hand() -> None:
     assert like("a b c", "a b d") == 0.5
     assert like("a b c", ["x y", "a b c"]) == 1
     assert like("a a a a", "a b", n=1) == pytest.approx(2 / 6)
+    assert like("a a", "a a a", n=1) == 4 / 5
     assert like("", "a b") == like("a", "a") == like("a b", []) == 0
     assert like("a b", None) is None
 
@@ -122,7 +123,15 @@ def test_copied_words_by_hand(answer: str, source: str, n: int, value: float) ->
 
 
 def test_hostile_texts_of_100_kb_end() -> None:
-    for text in ("a. " * 33_000, "1. " * 33_000, '."' * 50_000, "x" * 100_000, "word " * 20_000):
+    for text in (
+        "a. " * 33_000,
+        "1. " * 33_000,
+        '."' * 50_000,
+        "." + '"' * 100_000,
+        "1" * 100_000,
+        "x" * 100_000,
+        "word " * 20_000,
+    ):
         for reward in (on_topic, grounded, like_reference):
             value = reward(prompts=[text], completions=[text], context=[text], reference=[text])[0]
             assert value is None or 0 <= value <= 1

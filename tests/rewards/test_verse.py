@@ -48,11 +48,9 @@ def dictionary(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     module.phones_for_word = lambda word: sounds.get(word, [])  # type: ignore[attr-defined]
     module.rhyming_part = lambda phones: phones.split(" ", 1)[1]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pronouncing", module)
-    for cached in (verse._dictionary, verse._sounds):
-        cached.cache_clear()
+    verse._dictionary.cache_clear()
     yield
-    for cached in (verse._dictionary, verse._sounds):
-        cached.cache_clear()
+    verse._dictionary.cache_clear()
 
 
 @pytest.mark.usefixtures("dictionary")
@@ -63,6 +61,7 @@ def dictionary(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("a cat\nthe dog", "AA", 0),
         ("a cat\nthe cat!", "AA", 0),
         ("I read\na bed", "AA", 1),
+        ("a cat\na hat\n\nI read\na bed", "aa bB", 1),
         ("a cat\na dog\na hat\na bed", "ABAB", 0.5),
         ("a cat\na hat", "ABAB", 0),
         ("a zyx\nthe wyx", "AA", 0),

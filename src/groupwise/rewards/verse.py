@@ -63,7 +63,7 @@ def _acrostic(written: Sequence[str], wanted: Sequence[str]) -> float:
 def rhymes(
     completions: Sequence[Completion], rhyme_scheme: Sequence[Any], **columns: Any
 ) -> list[float | None]:
-    """The share of the rhymes in the column `rhyme_scheme` that the line ends make; ABAB has two.
+    """The share of the rhymes in the column `rhyme_scheme` that the line ends make; ABAB has two of them.
 
     Each line has to rhyme with the last one before it of the same letter: other words, whose sounds from
     the last stressed vowel on are equal in a pronunciation of each (the CMU dictionary, American English).
@@ -79,6 +79,7 @@ def rhymes(
 
 
 def _rhymed(written: Sequence[str], scheme: str) -> float | None:
+    scheme = "".join(scheme.upper().split())
     ends = [words(line)[-1] for line in written[: len(scheme)]]
     ends += [""] * (len(scheme) - len(ends))
     before: dict[str, str] = {}
@@ -90,7 +91,6 @@ def _rhymed(written: Sequence[str], scheme: str) -> float | None:
     return sum(made) / len(made) if made else None
 
 
-@lru_cache(maxsize=4096)
 def _sounds(word: str) -> frozenset[str]:
     """The rhyming part of every pronunciation of a word."""
     dictionary = _dictionary()
