@@ -13,16 +13,17 @@ BASHO = "An old silent pond,\nA frog jumps into the pond.\nSplash! Silence again
 
 
 @pytest.mark.parametrize(
-    ("word", "count"),
+    ("known", "count"),
     [
-        *[(w, 1) for w in ("pond", "whole", "jumped", "likes", "trees", "girl", "eye", "the", "7", "水")],
-        *[(w, 2) for w in ("table", "wanted", "boxes", "changes", "wishes", "moonlight", "little")],
-        *[(w, 3) for w in ("beautiful", "reality", "syllable", "remember")],
+        ("pond whole jumped likes trees girl eye the 7 水", 1),
+        ("table tables wanted boxes changes wishes moonlight little being nation", 2),
+        ("beautiful syllable remember medium copying variance", 3),
+        ("reality", 3),
     ],
 )
-def test_syllables_of_common_words(word: str, count: int) -> None:
+def test_syllables_of_common_words(known: str, count: int) -> None:
     """reality has four: a known miss of the heuristic, held here so that a change is noticed."""
-    assert syllables(word) == count
+    assert {word: syllables(word) for word in known.split()} == dict.fromkeys(known.split(), count)
 
 
 def test_haiku_by_hand() -> None:

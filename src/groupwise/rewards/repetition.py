@@ -43,8 +43,8 @@ class repetition:  # noqa: N801 - reads as the function that it is
 class compression:  # noqa: N801
     """min(0, ratio / floor − 1), ratio = bytes of zlib's output ÷ bytes of the plain text; in (−1, 0].
 
-    Sees what n-grams do not: repeats with small changes, within words, of any script. Prose has ratios of
-    0.4 to 0.6 and short texts more; ratios below 0.25 are lists, tables or loops.
+    Sees what n-grams do not: repeats with small changes, within words, of any script. English
+    prose of 500 to 30 000 characters has ratios of 0.6 to 0.34; below 0.25 are lists, tables and loops.
     """
 
     floor: float = 0.25
