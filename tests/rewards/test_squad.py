@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from groupwise.rewards.answers import answer_of, exact_match, normalised, squad_exact, squad_f1, token_f1
+from groupwise.rewards.squad import answer_of, exact_match, normalised, squad_exact, squad_f1, token_f1
 
 
 @pytest.mark.parametrize(
