@@ -9,18 +9,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from groupwise.rewards.pool import Pool, PoolError, isolated
 from groupwise.rewards.scoring import Failed, Reward, TrainerState, score
-from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason, Trajectory, Turn
-
-
-def answer(text: str) -> Trajectory:
-    turn = Turn(np.array([0]), np.array([1]), np.zeros(1, dtype=np.float32))
-    return Trajectory((turn,), PolicyTag(), StopReason.FINISHED, text=text)
-
+from groupwise.trajectory import Group, Prompt
+from judged import answer
 
 JUDGES = str(Path(__file__).with_name("judges.py"))
 
