@@ -51,10 +51,10 @@ class exact:  # noqa: N801 - reads as the function that it makes
 class equivalent:  # noqa: N801 - reads as the function that it makes
     r"""1 where the answer is a formula equal to the truth, else 0. Needs math-verify (extra `math`).
 
-    0 without work: no answer, and one that is refused: longer than LONGEST characters, brackets deeper than
-    DEEPEST, a literal of more than 50 digits, an exponent of 5 digits or more, or that is a power of a number. What gets
-    past that and takes longer than `seconds` has failed: no reward, not in the baseline. None where the truth
-    is no formula.
+    0 without work: no answer, and one that is refused: more than LONGEST characters, brackets deeper than
+    DEEPEST, a literal of more than 50 digits, an exponent of 5 digits or more or with an exponent of its own.
+    What gets past that and takes longer than `seconds` has failed: no reward, not in the baseline. None where
+    the truth is no formula.
 
     Raises:
         ImportError: math-verify is not installed.
