@@ -43,6 +43,14 @@ def imports(completion: str) -> float:
     return float(completion in sys.modules)
 
 
+def imports_after_the_rewards(completion: str) -> float:
+    """What a user's file that makes its own pool imports on the way."""
+    import groupwise.rewards.maths
+    import groupwise.rewards.siblings  # noqa: F401
+
+    return float(completion in sys.modules)
+
+
 def asks_the_package(completion: str) -> float:
     import groupwise
 

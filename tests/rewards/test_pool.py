@@ -147,6 +147,8 @@ def test_a_worker_starts_without_torch_but_the_package_is_whole_when_asked() -> 
     """Each of many workers would otherwise take seconds and hundreds of megabytes for nothing."""
     with Pool(f"{JUDGES}:imports", workers=1, seconds=30) as pool:
         assert pool.run([{"completion": name} for name in ("torch", "numpy", "json")]) == [0.0, 0.0, 1.0]
+    with Pool(f"{JUDGES}:imports_after_the_rewards", workers=1, seconds=30) as pool:
+        assert pool.run([{"completion": name} for name in ("torch", "numpy")]) == [0.0, 1.0]
     with Pool(f"{JUDGES}:asks_the_package", workers=1, seconds=30) as pool:
         assert pool.run([{"completion": name} for name in ("objective", "nothing_of_the_kind")]) == [1.0, 0.0]
 
