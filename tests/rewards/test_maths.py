@@ -116,12 +116,11 @@ def test_hostile_formulas_are_refused_before_any_work(
 
 
 @pytest.mark.parametrize("said", ["99999!!", "(9^{9999})^{9999}", "\\binom{9999999}{4999999}", "9999999999!"])
-def test_what_gets_past_that_costs_two_seconds_at_most(equal: equivalent, said: str) -> None:
-    """The call's second, and a new worker."""
-    judged(equal, "1+1", "2")
+def test_what_gets_past_that_costs_little_more_than_a_second(equal: equivalent, said: str) -> None:
+    equal.judge.pool.run([{"said": "1", "truth": "2"}])  # a worker is ready
     began = time.monotonic()
     assert judged(equal, said, "5") in (0.0, Failed("timeout"), Failed("crash"))
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 1.5
     assert judged(equal, "1+1", "2") == 1.0
 
 

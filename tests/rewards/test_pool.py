@@ -214,3 +214,13 @@ def test_equal_answers_are_judged_once_and_failures_again(tmp_path: Path) -> Non
     assert reward(prompts=["q"] * 3, completions=given, **columns) == [1.0, 2.0, 1.0]
     reward.pool.close()
     assert (tmp_path / "calls").read_text().split() == ["a", "bb"]
+
+
+def test_a_lost_worker_is_replaced_before_the_next_batch(pool: Pool) -> None:
+    """Else each batch after a timeout waits for a start."""
+    (old,) = [pool.run(calls("2")) and w.process.pid for w in pool._workers]
+    pool.run(calls("crash"))
+    (new,) = pool._workers
+    assert new.process.pid != old
+    assert pool.run(calls("2")) == [1.0]
+    assert pool._workers == [new]

@@ -13,11 +13,7 @@ with contextlib.suppress(ImportError):  # maths.equivalent has asked for it befo
     from math_verify import parse, verify
 
     # Grammars are loaded when they are first used: not on the time of the first answer.
-    verify(
-        parse(r"$\frac{1}{2}x+1$", parsing_timeout=None),
-        parse("$1+x/2$", parsing_timeout=None),
-        timeout_seconds=None,
-    )
+    verify(*(parse(f, parsing_timeout=None) for f in (r"$\frac{1}{2}x$", "$x/2$")), timeout_seconds=None)
 
 _WORD = re.compile(r"\(?[A-Za-z]{2,}(?:[ -][A-Za-z]+)*\)?")
 

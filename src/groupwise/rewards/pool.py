@@ -108,6 +108,7 @@ class Pool:
                     batch.give_up()
                     if self._reads is False:
                         raise PoolError(f"{self.place}: {STRIKES} workers ended before they were ready.")
+            self._hire(len(calls))  # for those lost: they start while the next answers are written
         finally:  # an interrupt: the reply to a call of this batch is not for the next
             for each in [w for w in self._workers if w.call is not None]:
                 self._dismiss(each)
