@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from groupwise.rewards.scoring import Reward, RewardError, TrainerState, score
+from groupwise.rewards.scoring import Failed, Reward, RewardError, TrainerState, score
 from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason, Trajectory, Turn
 
 
@@ -61,6 +61,7 @@ def test_a_reward_receives_the_arguments_of_trl() -> None:
         "completions": ["2", "three", "4"],
         "completion_ids": [[5, 6], [7], [8]],
         "gold": ["2", "2", "4"],
+        "group_ids": [0, 0, 1],
         "trainer_state": state,
     }
 
@@ -289,3 +290,20 @@ def test_a_sync_failure_leaves_no_coroutine_behind() -> None:
         gc.collect()
     assert "culprit" in message
     assert [str(w.message) for w in caught if "never awaited" in str(w.message)] == []
+
+
+def test_an_answer_that_failed_has_no_reward_and_a_reason() -> None:
+    """Its other parts alone would not compare with its siblings' rewards."""
+    failing = Reward("checked", constant(1.0, Failed("crash: signal 11"), Failed("timeout")))
+    scored = score(cohort(), [failing, Reward("style", constant(1.0, 1.0, 1.0), 0.5)], TrainerState())
+    assert rewards_of(scored.cohort) == [1.5, None, None]
+    assert parts_of(scored.cohort)[1] == {"checked": None, "style": 1.0}
+    extras = [t.extra for g in scored.cohort for t in g.trajectories]
+    assert extras[1] == {"checked/failed": "crash: signal 11"}
+    assert scored.metrics == pytest.approx(
+        {
+            "rewards/checked/failed": 2 / 3,
+            "rewards/checked/failed/crash": 1 / 3,
+            "rewards/checked/failed/timeout": 1 / 3,
+        }
+    )

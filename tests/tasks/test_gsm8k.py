@@ -132,3 +132,8 @@ def test_the_value_counts_not_the_spelling(text: str, answer: str) -> None:
 )
 def test_another_value_does_not_count(text: str, answer: str) -> None:
     assert exact([text], [answer]) == [0.0]
+
+
+@pytest.mark.parametrize("text", ["#### １８", "#### 1\u200b8", "#### \u200b18", "the sum is ١٨"])
+def test_digits_of_other_scripts_count_and_signs_without_width_do_not(text: str) -> None:
+    assert exact([text], ["18"]) == [1.0]

@@ -1,9 +1,10 @@
 """Scores a cohort with plain callables that have TRL's signature.
 
-    f(prompts, completions, completion_ids, **columns, trainer_state=, log_extra=, log_metric=)
-        -> list[float | None]
+    f(prompts, completions, completion_ids, **columns, group_ids=, trainer_state=, log_extra=, log_metric=)
+        -> list[float | None | Failed]
 
-sync or async, one value for each completion; None where the reward does not apply to it.
+sync or async, one value for each completion; None where the reward does not apply to it. Completions with
+the same number in `group_ids` are siblings, answers to one prompt: siblings.py compares them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import inspect
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +41,17 @@ class TrainerState:
     epoch: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """In the place of a value: this answer could not be judged."""
+
+    reason: str
+    """A few words; what comes after a colon is a detail that is not counted apart."""
+
+
+Value = float | None | Failed
+
+
 class RewardError(RuntimeError):
     """A reward function broke its contract. Names it, and the file that holds its input."""
 
@@ -59,7 +72,9 @@ def score(
 ) -> Scored:
     """Fill `reward`, `parts` and `extra` of every trajectory of a cohort.
 
-    reward = sum of weight x part over the parts that are not None; None when all of them are.
+    reward = sum of weight x part over the parts that are not None; None when all of them are, or when
+    one has failed: without that part it would not compare with its siblings, so it has no place in their
+    baseline. Failures are named in `extra` and logged as `rewards/NAME/failed`.
     Trajectories that stopped on an error are not shown to the rewards and stay unscored.
 
     Raises:
@@ -72,6 +87,8 @@ def score(
         return Scored(list(cohort))
     kwargs = _arguments(members, state, log)
     values = {r.name: v for r, v in zip(rewards, _call_all(rewards, kwargs, failures), strict=True)}
+    for name, v in values.items():
+        _log_failures(log, name, v)
     weights = {r.name: r.weight for r in rewards}
     scored = {
         id(t): replace(t, **_total(values, weights, i), extra={k: v[i] for k, v in log.extra.items()})
@@ -81,10 +98,25 @@ def score(
     return Scored(new, {name: sum(v) / len(v) for name, v in log.metrics.items()})
 
 
-def _total(values: Mapping[str, list[float | None]], weights: Mapping[str, float], i: int) -> dict[str, Any]:
-    parts = {name: v[i] for name, v in values.items()}
+def _total(values: Mapping[str, list[Value]], weights: Mapping[str, float], i: int) -> dict[str, Any]:
+    row = {name: v[i] for name, v in values.items()}
+    parts = {name: None if isinstance(v, Failed) else v for name, v in row.items()}
     known = [weights[name] * part for name, part in parts.items() if part is not None]
-    return {"parts": parts, "reward": sum(known) if known else None}
+    failed = any(isinstance(v, Failed) for v in row.values())
+    return {"parts": parts, "reward": sum(known) if known and not failed else None}
+
+
+def _log_failures(log: _Log, name: str, values: Sequence[Value]) -> None:
+    """Shares of the answers, all failures and by reason; nothing where there are none."""
+    reasons = [v.reason if isinstance(v, Failed) else "" for v in values]
+    counts = Counter(filter(None, reasons))
+    if not counts:
+        return
+    log.log_extra(f"{name}/failed", reasons)
+    log.log_metric(f"rewards/{name}/failed", counts.total() / log.n)
+    kinds = Counter(reason.partition(":")[0].replace(" ", "_") for reason in counts.elements())
+    for kind, n in kinds.items():
+        log.log_metric(f"rewards/{name}/failed/{kind}", n / log.n)
 
 
 class _Log:
@@ -105,11 +137,15 @@ class _Log:
 
 
 def _arguments(members: Sequence[tuple[Group, Trajectory]], state: TrainerState, log: _Log) -> dict[str, Any]:
+    numbers: dict[int, int] = {}
+    for g, _ in members:
+        numbers.setdefault(id(g), len(numbers))
     columns = {name: None for g, _ in members for name in g.prompt.columns}
     return {
         **{name: [g.prompt.columns.get(name) for g, _ in members] for name in columns},
         "prompts": [g.prompt.content for g, _ in members],
         "completions": [_completion(g, t) for g, t in members],
+        "group_ids": [numbers[id(g)] for g, _ in members],
         "completion_ids": [[int(d) for turn in t.turns for d in turn.decisions] for _, t in members],
         "trainer_state": state,
         "log_extra": log.log_extra,
@@ -124,15 +160,13 @@ def _completion(group: Group, trajectory: Trajectory) -> str | list[dict[str, st
     return trajectory.text
 
 
-def _call_all(
-    rewards: Sequence[Reward], kwargs: dict[str, Any], failures: Path | None
-) -> list[list[float | None]]:
+def _call_all(rewards: Sequence[Reward], kwargs: dict[str, Any], failures: Path | None) -> list[list[Value]]:
     """Call the sync rewards in turn, then all async ones together."""
     results: list[Any] = [None] * len(rewards)
     waiting: list[int] = []
     for i, reward in enumerate(rewards):
         try:
-            results[i] = reward.function(**_accepted(reward.function, kwargs))
+            results[i] = reward.function(**accepted(reward.function, kwargs))
         except Exception as error:
             for j in waiting:
                 results[j].close()
@@ -153,7 +187,7 @@ def _gather(awaitables: Sequence[Any]) -> list[Any]:
     return asyncio.run(all_of_them()) if awaitables else []
 
 
-def _accepted(function: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+def accepted(function: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments that the function takes: all of them if it has **kwargs."""
     parameters = inspect.signature(function).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -161,9 +195,7 @@ def _accepted(function: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str,
     return {name: kwargs[name] for name in parameters if name in kwargs}
 
 
-def _checked(
-    reward: Reward, values: Any, kwargs: dict[str, Any], failures: Path | None
-) -> list[float | None]:
+def _checked(reward: Reward, values: Any, kwargs: dict[str, Any], failures: Path | None) -> list[Value]:
     n = len(kwargs["prompts"])
     try:
         values = list(values)
@@ -175,11 +207,9 @@ def _checked(
     return [_number(reward, v, i, kwargs, failures) for i, v in enumerate(values)]
 
 
-def _number(
-    reward: Reward, value: Any, i: int, kwargs: dict[str, Any], failures: Path | None
-) -> float | None:
-    if value is None:
-        return None
+def _number(reward: Reward, value: Any, i: int, kwargs: dict[str, Any], failures: Path | None) -> Value:
+    if value is None or isinstance(value, Failed):
+        return value
     try:
         number = float("text" if isinstance(value, str) else value)
     except (TypeError, ValueError) as error:

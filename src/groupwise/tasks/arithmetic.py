@@ -18,6 +18,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from groupwise.rewards.answers import NUMBER, Completion, canonical, text_of
 from groupwise.rewards.scoring import Reward
 from groupwise.tasks.mixed import Mixed
 from groupwise.tasks.task import Row, Rows, Task
@@ -301,13 +302,6 @@ def _value(operands: list[int], ops: list[str]) -> int:
 
 # ---------------------------------------------------------------------------- rewards
 
-Completion = str | list[dict[str, str]]
-
-NUMBER = (
-    r"(?:(?<![0-9A-Za-z)])-)?"  # a minus, not the one of 12-5
-    r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<![0-9.])\.[0-9]+)"
-)
-"""A decimal number as people write it: 1,000 or -3.50 or .5"""
 # Possessive (*+): a model may write ten thousand spaces, and trying all ways to share them takes minutes.
 _ALONE = re.compile(r"=?\s*+\+?\s*+(-?)\s*+([0-9]{1,3}(?:[ ,][0-9]{3})+|[0-9]+)")
 
@@ -339,24 +333,6 @@ def digits(completions: Sequence[Completion], answer: Sequence[str], **_: Any) -
         _matching(_answered(text_of(completion)), canonical(truth))
         for completion, truth in zip(completions, answer, strict=True)
     ]
-
-
-def text_of(completion: Completion) -> str:
-    """A completion's text: itself, or that of the last message of a conversation."""
-    text = completion if isinstance(completion, str) else completion[-1]["content"]
-    return text.replace("\N{MINUS SIGN}", "-")
-
-
-def canonical(number: str) -> str:
-    """One spelling for each value, without the limits of int() and float() on what a model writes.
-
-    >>> [canonical(n) for n in ("1,000", "1000.0", "-007", ".5", "-0")]
-    ['1000', '1000', '-7', '0.5', '0']
-    """
-    whole, _, fraction = number.replace(",", "").replace(" ", "").removeprefix("-").partition(".")
-    fraction = fraction.rstrip("0")
-    size = (whole.lstrip("0") or "0") + (f".{fraction}" if fraction else "")
-    return f"-{size}" if number.startswith("-") and size != "0" else size
 
 
 def _answered(text: str) -> str | None:

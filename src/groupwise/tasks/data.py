@@ -26,7 +26,8 @@ from groupwise.tasks.task import Row
 KINDS = (".jsonl", ".json", ".csv", ".parquet")
 """What a file's name may end in; the text ones also with .gz after it."""
 TAKEN = frozenset(
-    ["prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments"]
+    {"prompts", "completions", "completion_ids", "group_ids", "trainer_state"}
+    | {"log_extra", "log_metric", "environments"}
 )
 """Arguments that every reward receives from the trainer; a column of that name would be lost."""
 OFTEN_MEANT = ("prompt", "prompts", "question", "query", "problem", "instruction", "input")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from groupwise.rewards.answers import NUMBER, Completion, canonical, plain, text_of
 from groupwise.rewards.scoring import Reward
-from groupwise.tasks.arithmetic import NUMBER, Completion, canonical, text_of
 from groupwise.tasks.data import DataError, apart, hold_out, read_rows
 from groupwise.tasks.task import Row, Task
 
@@ -67,7 +67,7 @@ def exact(completions: Sequence[Completion], answer: Sequence[str], **_: Any) ->
 
 
 def _answered(text: str) -> str | None:
-    text = text.replace("{,}", ",")  # 1{,}000 is how TeX sets 1,000
+    text = plain(text).replace("{,}", ",")  # 1{,}000 is how TeX sets 1,000
     for form in (_MARKED, _BOXED, _ANY):
         if found := form.findall(text):
             return canonical(found[-1])
