@@ -15,7 +15,7 @@ WITHOUT_COLUMNS = {
     "verse": ["haiku"],
 }
 WITH_A_COLUMN = {
-    "answers": {"exact_match": "answer", "token_f1": "answer"},
+    "squad": {"exact_match": "answer", "token_f1": "answer"},
     "overlap": {"grounded": "context", "like_reference": "reference"},
     "style": {
         "word_count": "n_words",
@@ -48,7 +48,7 @@ def test_it_does_not_apply_where_its_column_is_none(name: str) -> None:
         reward(prompts=["p"], completions=["a"])
 
 
-@pytest.mark.parametrize("name", ["answers:exact_match:answer", "overlap:grounded:context"])
+@pytest.mark.parametrize("name", ["squad:exact_match:answer", "overlap:grounded:context"])
 def test_it_reads_any_text_beside_its_column(name: str) -> None:
     module, function, column = name.split(":")
     reward = load_reward(f"{PLACE}.{module}:{function}").function
@@ -65,7 +65,7 @@ def test_a_cohort_is_scored_with_parts_and_metrics() -> None:
 
     prompt = Prompt(0, "Who?", {"answer": "Ada"})
     cohort = [Group(prompt, (answer("Ada"), answer("Bob Bob")))]
-    names = ("answers:exact_match", "repetition:no_repeats=0.5", "diversity:novel=0.1")
+    names = ("squad:exact_match", "repetition:no_repeats=0.5", "diversity:novel=0.1")
     scored = score(cohort, [load_reward(f"{PLACE}.{name}") for name in names], TrainerState())
     first, second = (t.parts for t in scored.cohort[0].trajectories)
     assert first == {"exact_match": 1, "no_repeats": 0, "novel": 1}
