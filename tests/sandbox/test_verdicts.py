@@ -82,6 +82,13 @@ def test_a_loop_that_never_ends_is_not_passed_by_its_first_rounds(sandbox: Sandb
     assert (got.passed, got.total, got.reason) == (5, 6, Reason.TIMEOUT)
 
 
+def test_an_answer_that_is_gone_counts_like_one_that_hangs(sandbox: Sandbox) -> None:
+    """Which limit ends a loop first, the processor's or the clock's, must not change the count."""
+    code = "import os\ndef f(n):\n    return n if n < 5 else os._exit(0)"
+    got = verdict(sandbox, code, "for n in range(10):\n    assert f(n) == n")
+    assert (got.passed, got.total) == (5, 6)
+
+
 def test_asserts_that_were_never_reached_are_not_passed(sandbox: Sandbox) -> None:
     got = verdict(sandbox, "def f(): return []", "for x in f():\n    assert x > 0")
     assert (got.passed, got.total) == (0, 1)
