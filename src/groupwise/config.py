@@ -27,11 +27,11 @@ from groupwise.planning.inputs import Outlook, foresee
 from groupwise.policies import CategoricalPolicy, LanguagePolicy, Policy
 from groupwise.precision import best_device, best_dtype
 from groupwise.recipes import RECIPES, Recipe
+from groupwise.rewards.catalogue import load_reward
 from groupwise.rewards.scoring import Scored, TrainerState, score
 from groupwise.rollouts import Sampler, TextSampler
 from groupwise.settings import ConfigError, Settings, completed
 from groupwise.tasks.catalogue import load as load_task
-from groupwise.tasks.catalogue import load_reward
 from groupwise.tasks.task import Task
 from groupwise.trainer import Run, Schedule
 from groupwise.trajectory import Group

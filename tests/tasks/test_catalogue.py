@@ -1,4 +1,4 @@
-"""What a user writes finds its task and its reward; what finds nothing says what would."""
+"""What a user writes finds its task; what finds nothing says what would."""
 
 import json
 import re
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from groupwise.rewards.catalogue import load_reward
 from groupwise.rewards.scoring import Reward
-from groupwise.tasks.catalogue import load, load_reward
+from groupwise.tasks.catalogue import load
 from groupwise.tasks.data import DataError
 from groupwise.user_code import UserCodeError
 
@@ -34,9 +35,6 @@ def says(*words: str) -> str:
 def rows_file(path: Path, n: int = 10) -> str:
     path.write_text("\n".join(json.dumps({"prompt": f"{i}?", "answer": str(i)}) for i in range(n)))
     return str(path)
-
-
-# ---------------------------------------------------------------------------- tasks
 
 
 def test_built_in_tasks_take_their_options_after_a_colon() -> None:
@@ -108,141 +106,3 @@ def test_two_rewards_of_one_name_are_told() -> None:
     """Their parts go by name: one would silently take the place of the other."""
     with pytest.raises(UserCodeError, match="two rewards are named 'score'"):
         load("arithmetic", [SCORE, SCORE])
-
-
-# ---------------------------------------------------------------------------- rewards
-
-CODE = """
-import math
-
-def score(completions, **columns):
-    return [1.0] * len(completions)
-
-def _private():
-    pass
-
-class Judge:
-    pass
-
-nickname = score
-table = 5
-"""
-
-
-@pytest.fixture
-def reward_file(tmp_path: Path) -> str:
-    path = tmp_path / "my_reward.py"
-    path.write_text(CODE)
-    return str(path)
-
-
-@pytest.mark.parametrize(
-    ("end", "name", "weight"),
-    [
-        ("score", "score", 1.0),
-        ("score=0.5", "score", 0.5),
-        ("score=-2", "score", -2.0),
-        ("nickname", "score", 1),
-    ],
-)
-def test_a_function_of_a_file_is_loaded(reward_file: str, end: str, name: str, weight: float) -> None:
-    reward = load_reward(f"{reward_file}:{end}")
-    assert (reward.name, reward.weight) == (name, weight)
-    assert reward.function(completions=["x", "y"]) == [1.0, 1.0]
-
-
-def test_a_function_of_a_module_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Installed ones, and those in the working folder, which a console script would not see."""
-    assert load_reward("groupwise.tasks.gsm8k:exact=2").weight == 2.0
-    (tmp_path / "mine_only").mkdir()
-    (tmp_path / "mine_only" / "parts.py").write_text(CODE)
-    monkeypatch.chdir(tmp_path)
-    assert load_reward("mine_only.parts:score").name == "score"
-
-
-def test_a_file_runs_once_for_all_its_functions(tmp_path: Path) -> None:
-    path = tmp_path / "counted.py"
-    path.write_text("with open(__file__ + '.runs', 'a') as file:\n    file.write('x')\n" + CODE)
-    load_reward(f"{path}:score")
-    load_reward(f"{tmp_path}/../{tmp_path.name}/counted.py:nickname=2")
-    assert (tmp_path / "counted.py.runs").read_text() == "x"
-
-
-def test_a_file_may_import_its_neighbour_and_hides_no_module(tmp_path: Path) -> None:
-    (tmp_path / "neighbour_of_json.py").write_text("ONE = 1.0")
-    (tmp_path / "json.py").write_text("from neighbour_of_json import ONE\ndef score(**_): return [ONE]")
-    assert load_reward(f"{tmp_path}/json.py:score").function() == [1.0]
-    assert sys.modules["json"] is json
-
-
-def test_files_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "r.py").write_text(f"def score(**_): return '{folder}'")
-    assert [load_reward(f"{tmp_path}/{f}/r.py:score").function() for f in "ab"] == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("end", "words"),
-    [
-        (":scor", ["my_reward.py", "no function 'scor'", "It has: score, nickname."]),
-        (":table", ["'table'", "int", "not a function", "def table"]),
-        (":Judge", ["'Judge'", "not a function"]),
-        (":score=heavy", ["weight 'heavy'", "score=0.5"]),
-        (":score=", ["weight ''"]),
-        (":score=nan", ["weight 'nan'"]),
-        (":", ["does not name a function", "my_reward.py:score"]),
-        ("", ["does not name a function", "my_reward.py:score"]),
-    ],
-)
-def test_a_bad_reward_is_told_with_the_way_out(reward_file: str, end: str, words: list[str]) -> None:
-    with pytest.raises(UserCodeError, match=says(*words)):
-        load_reward(reward_file + end)
-
-
-def test_a_missing_file_brings_the_nearest_name(reward_file: str) -> None:
-    with pytest.raises(UserCodeError, match=says("no file", "Did you mean my_reward.py?")):
-        load_reward(reward_file.replace("my_reward", "my_rewards") + ":score")
-
-
-@pytest.mark.parametrize("place", ["no_such_module_here", "no_such_module_here.part", "groupwise.no_such"])
-def test_a_missing_module_is_told(place: str) -> None:
-    with pytest.raises(UserCodeError, match=says("no module", "no_such", "For a file")):
-        load_reward(f"{place}:score")
-
-
-def test_what_is_neither_file_nor_module_is_told() -> None:
-    with pytest.raises(UserCodeError, match=r"neither a \.py file nor a module"):
-        load_reward("rewards/mine:score")
-
-
-@pytest.mark.parametrize(
-    ("code", "line", "reason"),
-    [
-        ("x = 1\ny = 1 / 0\n", 2, ZeroDivisionError),
-        ("import json\n\njson.loads('{')\n", 3, json.JSONDecodeError),
-        ("def score(:\n", 1, SyntaxError),
-        ("\nimport no_such_module_here\n", 2, ModuleNotFoundError),
-        ("\n\nraise SystemExit(1)\n", 3, SystemExit),
-    ],
-)
-def test_a_file_that_raises_is_told_with_its_own_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, line: int, reason: type
-) -> None:
-    (tmp_path / "broken_one.py").write_text(code)
-    monkeypatch.chdir(tmp_path)
-    for place in (f"{tmp_path}/broken_one.py", "broken_one"):
-        with pytest.raises(
-            UserCodeError, match=says(f"broken_one.py, line {line}:", reason.__name__)
-        ) as caught:
-            load_reward(f"{place}:score")
-        assert isinstance(caught.value.__cause__, reason)
-
-
-def test_a_file_that_raised_is_read_anew_once_mended(tmp_path: Path) -> None:
-    path = tmp_path / "mended.py"
-    path.write_text("1 / 0")
-    with pytest.raises(UserCodeError):
-        load_reward(f"{path}:score")
-    path.write_text("def score(**_): return [1.0, 2.0]")
-    assert load_reward(f"{path}:score").name == "score"

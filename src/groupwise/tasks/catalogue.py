@@ -1,16 +1,13 @@
-"""From what a user writes to what is trained on: `gsm8k`, `my_rows.jsonl`, `my_reward.py:score=0.5`."""
+"""From what a user writes to what is trained on: `gsm8k`, `code:tests.jsonl`, `my_rows.jsonl`."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 from groupwise.rewards.scoring import Reward
 from groupwise.tasks.arithmetic import arithmetic
@@ -19,7 +16,7 @@ from groupwise.tasks.data import DataError, apart, checked, hold_out, is_hub_id,
 from groupwise.tasks.gsm8k import gsm8k
 from groupwise.tasks.reasoning import reasoning
 from groupwise.tasks.task import Task
-from groupwise.user_code import UserCodeError, module_of
+from groupwise.user_code import UserCodeError
 
 BUILT_IN: dict[str, Callable[[str], Task]] = {
     "arithmetic": arithmetic,
@@ -97,55 +94,3 @@ def _unknown(spec: str) -> str:
         f"There is no task {spec!r}.{hint} Built in: {', '.join(BUILT_IN)}. "
         "Or name a file such as rows.jsonl, or a hub data set owner/name."
     )
-
-
-# ---------------------------------------------------------------------------- rewards by name
-
-
-def load_reward(spec: str) -> Reward:
-    """`file.py:function` or `module:function`, with `=WEIGHT` at the end if it is not 1.
-
-    A file is run once, however many of its functions are asked for. Modules beside the file, and
-    modules in the working folder, can be imported.
-
-    Raises:
-        UserCodeError: there is no such file, module or function, or it raised when imported.
-    """
-    place, colon, rest = spec.rpartition(":")
-    name, equals, weight = rest.partition("=")
-    if not colon or not place or not name:
-        raise UserCodeError(
-            f"{spec!r} does not name a function. Write file.py:function or module:function, "
-            "such as my_reward.py:score, or with a weight my_reward.py:score=0.5."
-        )
-    number = _weight(weight, spec) if equals else 1.0
-    module = module_of(place)
-    function = _function(module, name, place)
-    own = getattr(function, "__name__", name)
-    return Reward(own if own.isidentifier() else name, function, number)
-
-
-def _weight(text: str, spec: str) -> float:
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not math.isfinite(weight):
-        raise UserCodeError(f"{spec!r}: the weight {text!r} is no number. Write it as in score=0.5.")
-    return weight
-
-
-def _function(module: ModuleType, name: str, place: str) -> Callable[..., object]:
-    if not hasattr(module, name):
-        public = {n: v for n, v in vars(module).items() if inspect.isfunction(v) and not n.startswith("_")}
-        own = [n for n, v in public.items() if v.__module__ == module.__name__]
-        there = f"It has: {', '.join(own)}." if own else "It has no functions."
-        raise UserCodeError(f"{place} has no function {name!r}. {there}")
-    function = getattr(module, name)
-    if inspect.isclass(function) or not callable(function):
-        raise UserCodeError(
-            f"{name!r} in {place} is a {type(function).__name__}, not a function: "
-            f"def {name}(completions, **columns) -> list[float]."
-        )
-    found: Callable[..., object] = function
-    return found
