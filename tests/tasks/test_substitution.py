@@ -89,15 +89,12 @@ def found(text: str) -> list[str]:
     return re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?", text)
 
 
-def test_a_name_is_one_of_the_same_kind_and_length_from_another_article() -> None:
-    at = {}
-    for (kind, _), names in NAMES.items():
-        for title, name in names:
-            at.setdefault((kind, name), set()).add(title)
+def test_a_name_is_one_of_the_same_kind_and_length() -> None:
+    kinds = {name: kind for (kind, _), names in NAMES.items() for name in names}
     for q, new in ALL:
         if kind_of(q) != "number":
             name = new.question.answers[0].removeprefix("the ")
-            assert at[kind_of(q), name] - {q.title}
+            assert kinds[name] == kind_of(q)
             assert len(name.split()) == len(q.answers[0].removeprefix("the ").split())
 
 
@@ -146,7 +143,7 @@ def test_a_name_out_of_the_title_is_left() -> None:
     assert kind_of(q) is None
 
 
-PEOPLE: Names = {("person", 2): [("other", "Joan Park")], ("place", 1): [("other", "Oslo")]}
+PEOPLE: Names = {("person", 2): ["Joan Park"], ("place", 1): ["Oslo"]}
 
 
 def test_a_person_is_replaced_everywhere_and_by_surname_in_the_question_too() -> None:
@@ -205,8 +202,8 @@ def test_each_refusal_is_for_the_reason_given() -> None:
     assert changed("All 10% of it.", "What share?", "10%") is not None
 
 
-def test_names_of_the_same_article_or_with_a_word_in_common_are_not_taken() -> None:
-    names: Names = {("person", 2): [("t", "Joan Park"), ("other", "Bob Lee")]}
+def test_names_with_a_word_in_common_are_not_taken() -> None:
+    names: Names = {("person", 2): ["Ann Park", "Bob Lee"]}
     assert changed("Then Ann Lee sang.", "Who sang?", "Ann Lee", names=names) is None
 
 
@@ -221,4 +218,4 @@ def test_a_date_stays_a_date() -> None:
 
 
 def test_shipped_names_are_names() -> None:
-    assert all(name[0] in string.ascii_uppercase for names in NAMES.values() for _, name in names)
+    assert all(name[0] in string.ascii_uppercase for names in NAMES.values() for name in names)

@@ -6,7 +6,7 @@ As in the entity substitutions of arXiv 2109.05052, but by the words alone, with
 - Numbers, months, number words and ordinals by another of the same shape: as many digits, the same commas and
   zeros at the end; a year by one at most 30 years away; a share of a hundred stays one; two numbers keep
   their order.
-- Names, which are one to three words in Title Case, by a name of as many words out of another article that
+- Names, which are one to three words in Title Case, by a name of as many words out of another passage that
   answers the same kind of question: a person (who), a group (who, and it has an article, is a plural or
   begins as a nation's does), a place (where, or which country, and a preposition before it).
 Everything else is left as it is, and so is what cannot be replaced without a trace (see `substituted`).
@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 
 from groupwise.tasks.squad import Question
 
-Names = Mapping[tuple[str, int], Sequence[tuple[str, str]]]
-"""(kind, number of words) -> (title, name)."""
+Names = Mapping[tuple[str, int], Sequence[str]]
+"""By kind and number of words."""
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -88,13 +88,13 @@ def kind_of(question: Question) -> str | None:
 
 def names_of(questions: Iterable[Question]) -> Names:
     """The answers that are names, each once."""
-    found: dict[tuple[str, int], dict[tuple[str, str], None]] = {}
+    found: dict[tuple[str, int], dict[str, None]] = {}
     for question in questions:
         kind = kind_of(question)
         if kind is not None and kind != "number":
             name = _bare(question.answers[0])
-            found.setdefault((kind, len(name.split())), {})[question.title, name] = None
-    return {key: list(names) for key, names in found.items()}
+            found.setdefault((kind, len(name.split())), {})[name] = None
+    return {key: tuple(names) for key, names in found.items()}
 
 
 def substituted(question: Question, names: Names, seed: int) -> Changed | None:
@@ -225,9 +225,8 @@ def _forms(old: str, new: str) -> list[tuple[str, str]]:
 def _names(question: Question, kind: str, names: Names, draw: random.Random) -> Iterator[dict[str, str]]:
     old = _bare(question.answers[0])
     words = old.split()
-    others = [name for title, name in names.get((kind, len(words)), []) if title != question.title]
-    draw.shuffle(others)
-    for new in others:
+    others = names.get((kind, len(words)), ())
+    for new in draw.sample(others, len(others)):
         if not {w.lower() for w in words} & {w.lower() for w in new.split()}:
             # A surname alone stands for the person, "Foxes" for the team; "City" does not for New York City.
             short = {} if kind == "place" else {words[-1]: new.split()[-1]}
