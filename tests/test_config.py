@@ -20,6 +20,7 @@ from groupwise.precision import best_device, best_dtype
 from groupwise.recipes import DAPO, DR_GRPO, GRPO
 from groupwise.settings import (
     ARITHMETIC,
+    GROUNDED,
     GYM,
     LANGUAGE,
     ConfigError,
@@ -78,6 +79,7 @@ def test_a_file_may_set_everything(tmp_path: Path) -> None:
     [
         ("arithmetic", ARITHMETIC),
         ("arithmetic:digits=3", ARITHMETIC),
+        ("grounded:my.jsonl,words=50", GROUNDED),
         ("gsm8k", LANGUAGE),
         ("arithmetic.jsonl", LANGUAGE),
         ("gym:CartPole-v1", GYM),

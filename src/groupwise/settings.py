@@ -23,13 +23,13 @@ class ConfigError(ValueError):
 class Settings:
     """Train a policy with GRPO.
 
-    TASK is arithmetic, gsm8k, code:FILE, a data file (.jsonl .json .csv .parquet) or hub data set with a
-    `prompt` column, or gym:ID. A setting that is not given takes the task's own default.
+    TASK is arithmetic, gsm8k, grounded, code:FILE, a data file (.jsonl .json .csv .parquet) or hub data set
+    with a `prompt` column, or gym:ID. A setting that is not given takes the task's own default.
     """
 
     task: Positional[str] = "arithmetic"
-    """arithmetic[:digits=2,ops=+,terms=2] | gsm8k[:TRAIN.jsonl,TEST.jsonl] | code:TRAIN.jsonl[,TEST.jsonl] |
-    FILE | OWNER/DATASET | gym:ID"""
+    """arithmetic[:digits=2,ops=+,terms=2] | gsm8k[:TRAIN.jsonl,TEST.jsonl] | grounded[:FILE] |
+    code:TRAIN.jsonl[,TEST.jsonl] | FILE | OWNER/DATASET | gym:ID"""
     config: Path | None = None
     """A TOML file of these settings; flags override it."""
     out: Path | None = None
@@ -148,6 +148,7 @@ class TaskDefaults:
 
 
 ARITHMETIC = TaskDefaults("dapo", 60, 8, 16, 1.5e-5, 60, 1, None, 1024, 200)
+GROUNDED = TaskDefaults("dapo", 40, 8, 8, 1e-5, 40, 1, None, 1024, 200)
 LANGUAGE = TaskDefaults("dapo", 200, 8, 8, 1e-5, 0, 1, None, 1024, 200)
 GYM = TaskDefaults("dr_grpo", 15, 8, 8, 1e-2, 0, 8, 1, 1 << 20, 20)
 
@@ -155,7 +156,7 @@ GYM = TaskDefaults("dr_grpo", 15, 8, 8, 1e-2, 0, 8, 1, 1 << 20, 20)
 def defaults_of(task: str) -> TaskDefaults:
     if task.startswith("gym:"):
         return GYM
-    return ARITHMETIC if task.partition(":")[0] == "arithmetic" else LANGUAGE
+    return {"arithmetic": ARITHMETIC, "grounded": GROUNDED}.get(task.partition(":")[0], LANGUAGE)
 
 
 def completed(settings: Settings) -> Settings:

@@ -13,6 +13,7 @@ from groupwise.rewards.scoring import Reward
 from groupwise.tasks.arithmetic import arithmetic
 from groupwise.tasks.code import code
 from groupwise.tasks.data import DataError, apart, checked, hold_out, is_hub_id, is_path, read_rows
+from groupwise.tasks.grounded import grounded
 from groupwise.tasks.gsm8k import gsm8k
 from groupwise.tasks.reasoning import reasoning
 from groupwise.tasks.task import Task
@@ -22,6 +23,7 @@ BUILT_IN: dict[str, Callable[[str], Task]] = {
     "arithmetic": arithmetic,
     "gsm8k": gsm8k,
     "code": code,
+    "grounded": grounded,
     "reasoning-gym": reasoning,
 }
 """Each takes the text after the colon."""
@@ -29,6 +31,7 @@ BRINGS = {
     "arithmetic": "arithmetic:held_out=500",
     "gsm8k": "gsm8k:train.jsonl,test.jsonl",
     "code": "code:train.jsonl,test.jsonl",
+    "grounded": "grounded:train.jsonl,test.jsonl",
     "reasoning-gym": "reasoning-gym:gcd,held_out=100",
 }
 """How a built-in task is told what to hold out."""
