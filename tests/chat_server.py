@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that speaks as OpenAI's chat endpoint does, and answers as a test says."""
+"""A real HTTP server that speaks as OpenAI's chat endpoint does, and answers as a test says."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ class ChatServer:
 
 class _Quiet(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 64  # of 5, the sixth connection at a time waits a second
 
     def handle_error(self, *_: object) -> None:
         """A client that has stopped waiting breaks the connection: that is what some tests are about."""

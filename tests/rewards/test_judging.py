@@ -185,7 +185,7 @@ def test_a_ranking_by_place_is_evened_out() -> None:
 
 
 def test_rankings_of_two_orders_are_averaged() -> None:
-    """Given: a > b > c (1, 1/2, 0). Reversed the judge sees c, b, a and says 2 > 1 = 3: b > a = c (1/4, 1, 1/4)."""
+    """As given a > b > c (1, 1/2, 0). Of c, b, a it says 2 > 1 = 3, that is b > a = c (1/4, 1, 1/4)."""
 
     def judge(b: dict[str, str]) -> str:
         return "RANKING: 1 > 2 > 3" if b["ANSWER 1"] == "a" else "RANKING: 2 > 1 = 3"

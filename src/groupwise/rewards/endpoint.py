@@ -15,7 +15,7 @@ from groupwise.rewards.scoring import Failed
 Reply = str | Failed
 
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds before the second try, doubled for each one after it; and the most, also where a server asks for more."""
+"""Seconds before the second try, doubled for each one after it; and the most, whatever a server asks for."""
 STRIKES = 5
 """Questions in a row that stay without an answer, after which those that are left are not asked."""
 AGAIN = (408, 409, 425, 429)

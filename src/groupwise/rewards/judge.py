@@ -26,9 +26,7 @@ from groupwise.rewards.judging import MARKS, Case, Mode, listwise, pairwise, rub
 from groupwise.rewards.scoring import Failed, Value
 from groupwise.rewards.words import Completion, text_of
 
-GENERAL = (
-    "The better answer is right, does what the question asks, and is clear and no longer than it needs to be."
-)
+GENERAL = "The better answer is right, does what is asked, and is clear and no longer than it needs to be."
 MODES = ("rubric", "pairwise", "listwise")
 ROWS = 16
 """Replies that a local judge writes at the same time; changes memory and speed, not results."""
@@ -251,9 +249,7 @@ def read(settings: str) -> Judge:
         JudgeError: naming the file, the setting and the way out; values of keys are not repeated.
     """
     if not settings:
-        raise JudgeError(
-            "judge: name its file of settings, as in --reward judge:judge.toml (docs/rewards.md)"
-        )
+        raise JudgeError("name the judge's file of settings, as in --reward judge:judge.toml")
     path = Path(settings).expanduser()
     try:
         values = tomllib.loads(path.read_text("utf-8"))

@@ -35,6 +35,7 @@ MARKS = (
     "<<SYS>>",
 )
 """How special tokens of common chat formats begin or are spelled: an answer could end its turn with them."""
+_N = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 CUT = "\n[It goes on, but is cut here.]"
 
 
@@ -107,10 +108,8 @@ def score_of(reply: Reply, low: float, high: float) -> float | Failed:
     if isinstance(reply, Failed):
         return reply
     line = _last_line(reply)
-    found = re.fullmatch(
-        r"SCORE\s*:\s*(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)(?:\s*/\s*([0-9.]{1,9}))?\.?", line, re.I
-    )
-    if found and low <= float(found[1]) <= high and found[2] in (None, f"{high:g}"):
+    found = re.fullmatch(rf"SCORE\s*:\s*(-?{_N})(?:\s*/\s*({_N}))?\.?", line, re.I)
+    if found and low <= float(found[1]) <= high and float(found[2] or high) == high:
         return float(found[1])
     return Failed(f"unparsable: {line[:80]}")
 
@@ -215,7 +214,7 @@ def listwise(rules: str) -> Mode:
         texts = list(dict.fromkeys(filter(None, answers)))
         n = len(texts)
         orders = [list(range(n)), list(range(n))[::-1]] if n > 1 else []
-        form = "RANKING: 2 > 1 = 3\nfrom best to worst, each number once, = between answers that are equally good."
+        form = "RANKING: 2 > 1 = 3\nfrom best to worst, each number once, = between equally good ones."
         questions = [
             _question(rules, prompt, {f"ANSWER {k + 1}": texts[i] for k, i in enumerate(order)}, form)
             for order in orders
