@@ -16,7 +16,8 @@ from groupwise.models import ModelError
 from groupwise.rewards import endpoint
 from groupwise.rewards.catalogue import load_reward
 from groupwise.rewards.endpoint import EndpointError
-from groupwise.rewards.judge import Judge, JudgeError, judge, read
+from groupwise.rewards.judge import judge
+from groupwise.rewards.judge_settings import Judge, JudgeError, read
 from groupwise.rewards.judging import CUT
 from groupwise.rewards.scoring import Failed, Scored, TrainerState, score
 from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason, Trajectory, Turn

