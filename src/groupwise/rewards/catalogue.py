@@ -8,11 +8,17 @@ from collections.abc import Callable
 from types import ModuleType
 
 from groupwise.rewards.chance import chance
+from groupwise.rewards.fluency import fluency
+from groupwise.rewards.judge import judge
+from groupwise.rewards.relevance import relevance
 from groupwise.rewards.scoring import Reward
 from groupwise.user_code import UserCodeError, module_of
 
 BUILT_IN: dict[str, Callable[[str], Callable[..., object]]] = {
     "random": chance,
+    "fluency": fluency,
+    "relevance": relevance,
+    "judge": judge,
 }
 """Rewards that take settings, by name; each is given the text after the colon."""
 

@@ -50,22 +50,22 @@ class relevance:  # noqa: N801 - reads as the function that it is
         self, prompts: Sequence[Completion], completions: Sequence[Completion], **columns: Any
     ) -> list[float | None]:
         pairs = zip(prompts, completions, strict=True)
-        return [self._value(_asked(p), text_of(c)) for p, c in pairs]
+        return [self._value(asked(p), text_of(c)) for p, c in pairs]
 
     def _value(self, prompt: str, answer: str) -> float | None:
         topics = set(content_words(prompt))
         if not topics:
             return None
-        asked = words(prompt)
+        source = words(prompt)
         share = len(topics & set(content_words(answer))) / len(topics)
-        return min(1.0, share / self.enough) * (1 - copied(words(answer), asked, min(self.n, len(asked))))
+        return min(1.0, share / self.enough) * (1 - copied(words(answer), source, min(self.n, len(source))))
 
 
-def _asked(prompt: Completion) -> str:
+def asked(prompt: Completion) -> str:
+    """The text that is answered: of a conversation the last user message."""
     if isinstance(prompt, str):
         return prompt
-    asked = [message for message in prompt if message.get("role") == "user"]
-    return text_of(asked[-1:])
+    return text_of([message for message in prompt if message.get("role") == "user"][-1:])
 
 
 @dataclass(frozen=True, slots=True)
