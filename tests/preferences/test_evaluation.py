@@ -22,7 +22,8 @@ def leads(right: int, wrong: int, lead: float = THREE) -> np.ndarray:
 def test_accuracy_counts_a_tie_half() -> None:
     found = measure(Pairs(np.array([1.0, 2.0, 0.0, -1.0]), np.array([1, 1, 1, 1])))
     assert (found.pairs, found.accuracy, found.lead) == (4, 2.5 / 4, 0.5)
-    assert found.error == pytest.approx(math.sqrt(0.625 * 0.375 / 4))
+    assert found.error == pytest.approx(math.sqrt(3.5 / 6 * 2.5 / 6 / 4))
+    assert measure(Pairs(np.ones(8), np.ones(8))).error == pytest.approx(math.sqrt(0.9 * 0.1 / 8))
 
 
 def test_a_model_that_knows_nothing_has_the_loss_of_chance() -> None:

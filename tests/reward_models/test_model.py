@@ -133,6 +133,16 @@ def test_a_model_without_a_trained_head_is_no_reward_model(folder: Path) -> None
         trained(folder, CPU)
 
 
+def test_one_label_without_its_head_is_no_reward_model(tmp_path: Path) -> None:
+    """The configuration may say one label where the weights have no head."""
+    inner = tiny.plain("llama")
+    inner.config.num_labels = 1
+    inner.save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"it lacks score\.weight"):
+        trained(tmp_path, CPU)
+
+
 def test_a_classifier_of_several_labels_is_no_reward_model(folder: Path, tmp_path: Path) -> None:
     three = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3)
     three.save_pretrained(tmp_path)

@@ -74,7 +74,7 @@ class Measured:
     accuracy: float
     """Share of pairs in which the better one has the higher score; a tie counts half."""
     error: float
-    """Standard error of the accuracy."""
+    """Standard error of the accuracy, as if one more pair were right and one more wrong: never 0."""
     loss: float
     """Mean of -log sigmoid(lead); log 2 = 0.693 by chance."""
     lead: float
@@ -97,10 +97,11 @@ def pairs(held_out: Sequence[Item], scores: np.ndarray) -> Pairs:
 
 def measure(found: Pairs) -> Measured:
     n, accuracy = len(found.lead), float(_right(found.lead).mean())
+    careful = (accuracy * n + 1) / (n + 2)
     return Measured(
         pairs=n,
         accuracy=accuracy,
-        error=math.sqrt(accuracy * (1 - accuracy) / n),
+        error=math.sqrt(careful * (1 - careful) / n),
         loss=float(np.logaddexp(0, -found.lead).mean()),
         lead=float(found.lead.mean()),
         calibration=calibration(found.lead),

@@ -112,7 +112,9 @@ def _reliability(m: Measured) -> Section:
         for row in c.table
     ]
     rows.append(("all: error", str(m.pairs), f"{c.error:.3f}", ""))
-    fit = "No temperature fits." if c.temperature is None else f"Fitted temperature {c.temperature:.2f}."
+    fit = "No temperature fits: it is never wrong, or no better than chance."
+    if c.temperature is not None:
+        fit = f"Fitted temperature {c.temperature:.2f}."
     meaning = f"{fit} Right below the confidence, and a temperature above 1: it is too sure."
     return Section("calibration", ("confidence", "pairs", "mean", "right"), rows, meaning)
 

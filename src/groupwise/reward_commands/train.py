@@ -172,7 +172,7 @@ def _announce(options: Train, found: Preferences, given: int, kept: int, folder:
     console.print(f"{given} comparisons, {kept} held out, seed {options.seed} -> {folder}", highlight=False)
     if found.bare:
         console.print(
-            f"[yellow]{found.bare} comparisons are no dialogues and are learned as they stand. As a reward "
+            f"[yellow]no dialogues, learned as they stand: {found.bare} of the comparisons. As a reward "
             "the model reads prompt and answer as a dialogue: give the rows a prompt (docs/rewards.md).[/]"
         )
 
