@@ -1,4 +1,4 @@
-"""The command line: groupwise train | plan | eval | chat | report."""
+"""The command line: groupwise train | plan | eval | chat | report | reward."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from groupwise.config import Built, build, outlook
 from groupwise.learner import NonFiniteError
 from groupwise.planning import table as plan_table
 from groupwise.rescue import OutOfMemoryError
+from groupwise.reward_commands import reward
 from groupwise.rewards.scoring import RewardError
 from groupwise.settings import ConfigError, Settings, completed, read_toml
 from groupwise.trainer import Run, evaluate
@@ -45,6 +46,7 @@ HELP = """[bold]groupwise[/] trains policies with Group Relative Policy Optimiza
   groupwise eval runs/NAME      held-out scores of a run or a model
   groupwise chat runs/NAME      talk to it
   groupwise report runs/NAME    write report.html
+  groupwise reward train pairs.jsonl    learn a reward from what people prefer
 
 Each command explains itself: groupwise train --help
 """
@@ -301,6 +303,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "eval": evaluate_command,
     "chat": chat_command,
     "report": report_command,
+    "reward": reward,
 }
 
 EXPECTED = (

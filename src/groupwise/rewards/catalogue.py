@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 
+from groupwise.rewards import learned
 from groupwise.rewards.chance import chance
 from groupwise.rewards.fluency import fluency
 from groupwise.rewards.judge import judge
@@ -24,7 +26,10 @@ BUILT_IN: dict[str, Callable[[str], Callable[..., object]]] = {
 
 
 def load_reward(spec: str) -> Reward:
-    """`file.py:function`, `module:function` or a built-in one, with `=WEIGHT` at the end if it is not 1.
+    """A function, a built-in reward or a reward model, with `=WEIGHT` at the end if it is not 1.
+
+    `file.py:function`, `module:function`, a name with or without `:settings`, a folder that `groupwise
+    reward train` wrote, `reward-model:ID`.
 
     A file is run once, however many of its functions are asked for. Modules beside the file, and
     modules in the working folder, can be imported.
@@ -37,19 +42,28 @@ def load_reward(spec: str) -> Reward:
     known, _, settings = known.partition(":")
     if known in BUILT_IN:
         return Reward(known, BUILT_IN[known](settings), _weight(weight, spec) if equals else 1.0)
+    if (model := _reward_model(spec)) is not None:
+        return model
     place, colon, rest = spec.rpartition(":")
     name, equals, weight = rest.partition("=")
     if not colon or not place or not name:
         raise UserCodeError(
             f"{spec!r} does not name a function. Write file.py:function or module:function, "
             "such as my_reward.py:score, or with a weight my_reward.py:score=0.5. "
-            f"Built in: {', '.join(BUILT_IN)}."
+            f"Built in: {', '.join(BUILT_IN)}. A reward model: its folder, or reward-model:ID."
         )
     number = _weight(weight, spec) if equals else 1.0
     module = module_of(place)
     function = _function(module, name, place)
     own = getattr(function, "__name__", name)
     return Reward(own if own.isidentifier() else name, function, number)
+
+
+def _reward_model(spec: str) -> Reward | None:
+    place, equals, weight = spec.rpartition("=")
+    if equals and (found := learned.named(place)) is not None:
+        return replace(found, weight=_weight(weight, spec))
+    return learned.named(spec)
 
 
 def _weight(text: str, spec: str) -> float:
