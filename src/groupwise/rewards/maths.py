@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.rewards.answers import NUMBER, Completion, answer_of, canonical, plain, text_of
+from groupwise.rewards.answers import NUMBER, answer_of, ascii_end, canonical
 from groupwise.rewards.pool import isolated
 from groupwise.rewards.scoring import Failed, Value, accepted
 from groupwise.rewards.siblings import by_group
+from groupwise.rewards.texts import Completion, text_of
 
 LONGEST = 200
 """Characters of a formula that is compared; a longer one is refused."""
@@ -118,7 +119,7 @@ def steps(completion: Completion, ids: Sequence[int]) -> int:
     >>> steps("2 + 3 = 5. Then 5 * 2 = 10.", [])
     4
     """
-    text = plain(text_of(completion))
+    text = ascii_end(text_of(completion))
     parts = [part for part in re.split(r"\n|[.!?](?=\s|$)", text) if part.strip()]
     return len(parts) + sum(part.count("=") for part in parts)
 
