@@ -197,17 +197,17 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
 
 def test_best_counts_only_where_the_measure_rises() -> None:
     """A tie keeps the earlier; other scores do not matter; a step without scores changes nothing."""
-    state = State().after(1, 1.0, 10, {"a": 0.5, "b": 9.0}, "a")
+    state = State().after(1, 1.0, 10).scored({"a": 0.5, "b": 9.0}, "a")
     assert state.best == {"a": 0.5, "b": 9.0, "step": 1}
-    assert state.after(2, 1.0, 10, {"a": 0.5, "b": 10.0}, "a").best["step"] == 1
-    assert state.after(2, 1.0, 10, {}, "a").best["step"] == 1
-    later = state.after(2, 0.5, 7, {"a": 0.6, "b": 0.0}, "a")
+    assert state.after(2, 1.0, 10).scored({"a": 0.5, "b": 10.0}, "a").best["step"] == 1
+    assert state.after(2, 1.0, 10).scored({}, "a").best["step"] == 1
+    later = state.after(2, 0.5, 7).scored({"a": 0.6, "b": 0.0}, "a")
     assert later == State(2, 1.5, 17, {}, {"a": 0.6, "b": 0.0, "step": 2})
 
 
 def test_scores_without_the_measure_are_no_best() -> None:
     """A reward may say None to every held-out answer; then there is nothing to be best by."""
-    assert State().after(1, 1.0, 10, {"b": 1.0}, "a").best == {}
+    assert State().after(1, 1.0, 10).scored({"b": 1.0}, "a").best == {}
 
 
 # ---------------------------------------------------------------------------- damage

@@ -144,6 +144,17 @@ def test_progress_counts_all_writers_together() -> None:
     assert seen == sorted(seen)
 
 
+def test_groups_are_told_whole_before_they_are_weighed() -> None:
+    """Rewards that begin with them see what is scored in the end: the same answers, in the same seats."""
+    told: list[Group] = []
+    cohort = mixed().collect(ORDERS, finished=told.append)
+    assert [tokens(g) for g in told] == [tokens(g) for g in cohort]
+    assert all(t.proximal_logp is None for g in told for t in g.trajectories)
+    told.clear()
+    mixed().collect(ORDERS, greedy=True, finished=told.append)
+    assert [g.prompt for g in told] == [order.prompt for order in ORDERS]
+
+
 # ---------------------------------------------------------------------------- what they are weighed by
 
 

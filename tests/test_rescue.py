@@ -22,8 +22,10 @@ from rich.console import Console
 
 import tiny_folder
 from commands import Done, groupwise, lines
+from groupwise.checkpoints import State
 from groupwise.config import build
 from groupwise.rescue import OutOfMemoryError
+from groupwise.rewards.scoring import RewardError
 from groupwise.settings import Settings
 from groupwise.trainer import Run, train
 from test_resume import REWARD, differences
@@ -192,13 +194,53 @@ def failing_inside(run: Run) -> Any:
     return real
 
 
-def test_a_failure_in_an_evaluation_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    """The weights have moved and the step has no line yet."""
-    run = cart(tmp_path)
+def told(folder: Path) -> list[Any]:
+    """What a run wrote down, but for times."""
+    timed = ("step_time", "tokens_per_second", "peak_memory_gib")
+    rows = [
+        {k: v for k, v in row.items() if k not in timed and not k.startswith("time/")}
+        for row in lines(folder / "metrics.jsonl")
+    ]
+    return [rows, *((folder / name).read_bytes() for name in ("samples.jsonl", "evaluations.jsonl"))]
+
+
+def test_a_failure_in_an_evaluation_saves_the_step_before_it(tmp_path: Path) -> None:
+    """And what it owes: the run that goes on takes the scores first, and ends as the undisturbed one."""
+    run = cart(tmp_path / "a")
     run.sampler.collect = failing(run.sampler.collect, 4)  # type: ignore[method-assign]
     error = ends(run)  # held-out, step 1, step 2, held-out
     assert error.phase == "answering held-out prompts"
-    assert run.checkpoints.steps() == []
+    assert "the 2 steps before are saved" in str(error)
+    assert run.checkpoints.steps() == [2]
+    assert [row["step"] for row in lines(tmp_path / "a" / "metrics.jsonl")] == [0, 1]
+    ending(cart(tmp_path / "a")), ending(cart(tmp_path / "b"))
+    assert told(tmp_path / "a") == told(tmp_path / "b")
+
+
+def ending(run: Run) -> State:
+    with contextlib.closing(run.journal):  # type: ignore[type-var]
+        return train(run)
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_a_reward_that_breaks_on_held_out_answers_costs_no_step(tmp_path: Path, step: int) -> None:
+    """Twice over, and also after the last step: resuming takes the scores that are owed, and them alone."""
+    for _ in range(2):
+        run = cart(tmp_path / "a")
+
+        def broken(cohort: Sequence[Any], state: Any, run: Run = run) -> Any:
+            if state.global_step == step and cohort[0].prompt.row is None:
+                raise RewardError("by hand")
+            return run.score(cohort, state)
+
+        with contextlib.closing(run.journal), pytest.raises(RewardError, match="by hand"):  # type: ignore[type-var]
+            train(replace(run, score=broken))
+        assert run.checkpoints.steps()[-1] == step
+    state, other = ending(cart(tmp_path / "a")), ending(cart(tmp_path / "b"))
+    assert told(tmp_path / "a") == told(tmp_path / "b")
+    assert (state.step, state.best, state.owed) == (other.step, other.best, {})
+    assert ending(cart(tmp_path / "a")).owed == {}
+    assert told(tmp_path / "a") == told(tmp_path / "b"), "what was owed is not paid twice"
 
 
 def test_a_failure_in_a_reward_is_memory_refused_too(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -408,6 +409,19 @@ def test_resuming_with_another_setting_is_refused_by_name(flags: tuple[str, ...]
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     resume(out, *flags).sentence("cannot change", name, "--steps", "--tokens-per-microbatch may differ")
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
+    """Sums are then taken in another order: the run goes on, and is no longer what it would have been."""
+    out = tmp_path / "run"
+    shutil.copytree(undisturbed("gym"), out)
+    assert "began on other terms" not in resume(out).said
+    facts = json.loads((out / "run.json").read_text())
+    facts["machine"] |= {"threads": 64, "dtype": "bfloat16", "cpu": "another"}
+    (out / "run.json").write_text(json.dumps(facts))
+    done = resume(out)
+    assert done.code == 0, done.said
+    assert "(dtype bfloat16 then and float32 now, threads 64 then and 1 now)" in done.said
 
 
 def test_repeating_a_setting_of_the_run_is_no_change() -> None:

@@ -1,5 +1,7 @@
 """How a prompt becomes tokens: text as it stands, conversations by template, begun answers continued."""
 
+from dataclasses import replace
+
 import pytest
 
 import tiny
@@ -10,7 +12,7 @@ from groupwise.engine.sampling import Sampling
 from groupwise.groups import Order
 from groupwise.policies import LanguagePolicy
 from groupwise.rollouts import TextSampler
-from groupwise.trajectory import PolicyTag, Prompt
+from groupwise.trajectory import Group, PolicyTag, Prompt
 
 
 def sampler(chat: bool = True) -> TextSampler:
@@ -66,3 +68,20 @@ def test_greedy_answers_do_not_depend_on_the_seed() -> None:
     orders = [Order(Prompt(0, "2 + 3"), 1)]
     texts = [s.collect(orders, greedy=True)[0].trajectories[0].text for s in (first, second)]
     assert texts[0] == texts[1]
+
+
+def test_a_group_is_told_as_soon_as_its_last_answer_is_written() -> None:
+    """Once each, whole, as it is given back in the end; a group that the rows cannot hold at once, too."""
+    it = sampler()
+    it.sampling = replace(it.sampling, max_rows=2)
+    done, told = [0], list[tuple[int, Group]]()
+    orders = [Order(Prompt(i, f"2 + {i}"), count) for i, count in enumerate((2, 5, 2))]
+    cohort = it.collect(
+        orders,
+        progress=lambda n, total: done.append(n),
+        finished=lambda group: told.append((done[-1], group)),
+    )
+    assert [len(group.trajectories) for group in cohort] == [2, 5, 2]
+    assert [(n, id(group)) for n, group in told] == [
+        (n, id(g)) for n, g in zip((2, 7, 9), cohort, strict=True)
+    ]

@@ -183,6 +183,26 @@ def test_rewards_know_where_the_run_is(tmp_path: Path) -> None:
     assert {s.max_steps for s in seen} == {3}
 
 
+def test_the_epoch_counts_prompts_that_were_replaced(tmp_path: Path) -> None:
+    """Of 10 rows, the first step draws 2, replaces them by 2 more, and the second begins at 4 of 10."""
+    run, seen = cart(tmp_path, steps=2, resample=1), list[TrainerState]()
+
+    def flat_at_first(cohort: Sequence[Group], state: TrainerState) -> Scored:
+        seen.append(state)
+        scored = run.score(cohort, state)
+        if cohort[0].prompt.ordinal or cohort[0].prompt.row is None:
+            return scored
+        same = [tuple(replace(t, reward=0.5) for t in g.trajectories) for g in scored.cohort]
+        return Scored([replace(g, trajectories=ts) for g, ts in zip(scored.cohort, same, strict=True)])
+
+    train(
+        replace(
+            run, score=flat_at_first, task=replace(run.task, train=[run.task.train[i] for i in range(10)])
+        )
+    )
+    assert [(s.global_step, s.epoch) for s in seen] == [(0, 0), (0, 0), (0, 0), (1, 0.4), (2, 0.6)]
+
+
 def test_asked_to_stop_it_saves_and_ends_after_the_step(tmp_path: Path) -> None:
     asked: list[int] = []
     run = replace(cart(tmp_path, steps=50), stopping=lambda: bool(asked))

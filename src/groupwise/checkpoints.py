@@ -51,18 +51,23 @@ class State:
     sampler: Mapping[str, Any] = field(default_factory=dict)
     """What the sampler remembers."""
 
-    def after(
-        self, step: int, seconds: float, tokens: int, scores: Mapping[str, float], measure: str
-    ) -> State:
-        """The state one step on; `scores` (empty if none were taken) are its best if their measure is."""
-        better = measure in scores and scores[measure] > self.best.get(measure, float("-inf"))
+    owed: Mapping[str, float] = field(default_factory=dict)
+    """The last step's numbers, where its held-out evaluation was broken off before they were written down;
+    a run that goes on makes up for it first."""
+
+    def after(self, step: int, seconds: float, tokens: int) -> State:
+        """The state one step on."""
         return replace(
             self,
             step=step,
             train_seconds=self.train_seconds + seconds,
             num_tokens=self.num_tokens + tokens,
-            best={**scores, "step": step} if better else self.best,
         )
+
+    def scored(self, scores: Mapping[str, float], measure: str) -> State:
+        """With the step's held-out scores, which are the best if their measure is. Nothing is owed then."""
+        better = measure in scores and scores[measure] > self.best.get(measure, float("-inf"))
+        return replace(self, best={**scores, "step": self.step} if better else self.best, owed={})
 
 
 class DamagedError(RuntimeError):

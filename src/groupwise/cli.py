@@ -91,6 +91,8 @@ def train(args: Sequence[str]) -> int:
         runs.begin(folder, settings)
     else:
         runs.extend(folder, settings)
+        if warning := runs.moved(folder, completed(settings)):
+            console.print(f"[yellow]{escape(warning)}[/]", highlight=False)
     _announce(built, completed(settings), folder)
     with stop.listening():
         try:

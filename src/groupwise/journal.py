@@ -67,7 +67,8 @@ class RunJournal:
     def start(self, state: State) -> None:
         started = state.step > 0 or state.before
         for name in FILES:
-            rewind(self._folder / name, state.step if started else -1)
+            written = state.step - (bool(state.owed) and name != "samples.jsonl")
+            rewind(self._folder / name, written if started else -1)
         self._files = [JsonLines(self._folder / name) for name in FILES]
         self._metrics, self._samples, self._evaluations = self._files
         self._all = self._bar.add_task("steps", total=self._steps, completed=state.step, note="")

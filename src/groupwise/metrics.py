@@ -95,6 +95,8 @@ class Clock:
 
     def __init__(self) -> None:
         self._spent: dict[str, float] = {}
+        self.ahead = 0.0
+        """Seconds that rewards took while answers were being written: in no phase of their own."""
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
@@ -104,13 +106,19 @@ class Clock:
         finally:
             self._spent[phase] = self._spent.get(phase, 0.0) + time.perf_counter() - start
 
+    def apart(self, phase: str) -> dict[str, float]:
+        """time/PHASE of one phase alone, of which no step's time will know."""
+        return {f"time/{phase}": self._spent.pop(phase)}
+
     def take(self, decisions: int) -> dict[str, float]:
-        """time/PHASE, step_time (all but evaluating), tokens_per_second, peak_memory_gib; starts anew."""
+        """time/PHASE, step_time (all of it), ahead_time, tokens_per_second, peak_memory_gib; starts anew."""
         spent, self._spent = self._spent, {}
-        step_time = sum(seconds for phase, seconds in spent.items() if phase != "evaluate")
+        ahead, self.ahead = self.ahead, 0.0
+        step_time = sum(spent.values())
         return {
             "step_time": step_time,
             **{f"time/{phase}": seconds for phase, seconds in spent.items()},
+            **({"ahead_time": ahead} if ahead else {}),
             "tokens_per_second": decisions / step_time,
             "peak_memory_gib": peak_memory_gib(),
         }

@@ -14,7 +14,7 @@ from groupwise.gauge import LEAST, WINDOW, Gauge
 from groupwise.groups import Order
 from groupwise.mixtures import Ratios, Scored, log_weight
 from groupwise.policies import LanguagePolicy
-from groupwise.rollouts import Progress, TextSampler
+from groupwise.rollouts import Finished, Progress, TextSampler
 from groupwise.seats import CURRENT, Part, Seats
 from groupwise.trajectory import Group, PolicyTag, StopReason, Trajectory
 
@@ -71,12 +71,19 @@ class MixedSampler:
             self._say(f"{name} lost its seats at step {step} and does not get them back")
 
     def collect(
-        self, orders: Sequence[Order], greedy: bool = False, progress: Progress | None = None
+        self,
+        orders: Sequence[Order],
+        greedy: bool = False,
+        progress: Progress | None = None,
+        finished: Finished | None = None,
     ) -> list[Group]:
         if greedy:
-            return self._own.collect(orders, greedy, progress)
+            return self._own.collect(orders, greedy, progress, finished)
         writers = self._writers()
         cohort = self._written(orders, writers, progress)
+        if finished is not None:
+            for group in cohort:
+                finished(group)  # who reads it need not wait for the weights
         cohort = self._weighed(cohort, writers)
         self._watch(cohort, writers)
         return cohort

@@ -19,15 +19,25 @@ from groupwise.trajectory import Group, PolicyTag, Prompt, Trajectory, Turn
 
 Progress = Callable[[int, int], None]
 """Called with (trajectories done, trajectories ordered)."""
+Finished = Callable[[Group], None]
+"""Called with a group as soon as its last trajectory is there, in whatever order groups finish."""
 
 
 class Sampler(Protocol):
     """Collects trajectories under the current version of a policy."""
 
     def collect(
-        self, orders: Sequence[Order], greedy: bool = False, progress: Progress | None = None
+        self,
+        orders: Sequence[Order],
+        greedy: bool = False,
+        progress: Progress | None = None,
+        finished: Finished | None = None,
     ) -> list[Group]:
-        """One group for each order, in order. Greedy: the likeliest decisions."""
+        """One group for each order, in order. Greedy: the likeliest decisions.
+
+        A sampler that learns only at the end which groups are whole need not call `finished`; what it is
+        called with may still lack what is worked out of all groups together.
+        """
 
     def load(self, version: int) -> None:
         """From now on the policy is this version: `version` optimizer steps behind it."""
@@ -61,14 +71,22 @@ class TextSampler:
         check(self.policy.model, [self._request(Order(p, 1)) for p in prompts], self.sampling)
 
     def collect(
-        self, orders: Sequence[Order], greedy: bool = False, progress: Progress | None = None
+        self,
+        orders: Sequence[Order],
+        greedy: bool = False,
+        progress: Progress | None = None,
+        finished: Finished | None = None,
     ) -> list[Group]:
         requests = [self._request(order) for order in orders]
-        answers = self.write(self.policy.model, requests, greedy, progress)
-        return [
-            self._group(order.prompt, request, completions)
-            for order, request, completions in zip(orders, requests, answers, strict=True)
-        ]
+        groups: dict[int, Group] = {}
+
+        def written(i: int, completions: Sequence[Completion]) -> None:
+            groups[i] = self._group(orders[i].prompt, requests[i], completions)
+            if finished is not None:
+                finished(groups[i])
+
+        self.write(self.policy.model, requests, greedy, progress, written)
+        return [groups[i] for i in range(len(orders))]
 
     def write(
         self,
@@ -76,6 +94,7 @@ class TextSampler:
         requests: Sequence[Request],
         greedy: bool = False,
         progress: Progress | None = None,
+        finished: Callable[[int, list[Completion]], None] | None = None,
     ) -> list[list[Completion]]:
         """Answers of any model that reads the same tokens; temperature, length and end are this sampler's."""
         return generate(
@@ -86,6 +105,7 @@ class TextSampler:
             seed=self._seed,
             decode=self.tokenizer.decode,
             progress=progress,
+            finished=finished,
         )
 
     def _request(self, order: Order) -> Request:

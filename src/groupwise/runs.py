@@ -96,6 +96,17 @@ def extend(folder: Path, settings: Settings) -> None:
         write_json(folder / "run.json", facts)
 
 
+def moved(folder: Path, settings: Settings) -> str:
+    """A sentence where this machine computes otherwise than the one that the run began on; else empty."""
+    then, now = json.loads((folder / "run.json").read_text("utf-8")).get("machine", {}), machine(settings)
+    names = [name for name in ("device", "dtype", "threads") if name in then and then[name] != now[name]]
+    changes = ", ".join(f"{name} {then[name]} then and {now[name]} now" for name in names)
+    return changes and (
+        f"{folder} began on other terms ({changes}): it goes on from its last checkpoint, but its numbers "
+        "will not be those of a run that nobody interrupted."
+    )
+
+
 def settings_of(folder: Path) -> Settings:
     """The settings that a run folder was made with.
 

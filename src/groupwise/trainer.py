@@ -15,6 +15,7 @@ from groupwise.metrics import Clock
 from groupwise.policies import Policy, Reference
 from groupwise.recipes import Recipe
 from groupwise.rescue import Rescue
+from groupwise.rewards.ahead import Ahead
 from groupwise.rewards.scoring import Scored, TrainerState
 from groupwise.rollouts import Progress, Sampler
 from groupwise.tasks.task import Task
@@ -94,17 +95,13 @@ class Evaluation:
 def train(run: Run) -> State:
     """Train from the last checkpoint, if there is one, to the last step (or until asked to stop)."""
     clock, rescue = Clock(), Rescue(run.learner, run.checkpoints)
-    with rescue("answering held-out prompts"):
-        state = _start(run)
+    state = _start(run, clock, rescue)
 
     for step in range(state.step + 1, run.schedule.steps + 1):
         rescue.hold(state)
         plan = groups.plan(run.grouping, run.task, run.schedule.prompts, run.seed, step, state.beliefs)
         while plan.orders:  # once, and again where groups that taught nothing are replaced
-            with clock("generate"), rescue("writing answers"):
-                answers = run.sampler.collect(plan.orders, progress=run.journal.phase("writing answers"))
-            with clock("reward"), rescue("scoring"):
-                plan = plan.answered(run.score(answers, _seen(run, state.step)))
+            plan = plan.answered(_scored(run, plan.orders, _seen(run, state), clock, rescue))
         with clock("learn"), rescue("learning"):
             run.journal.phase("learning")
             recipe = run.learner.scaled(run.recipe)
@@ -115,15 +112,12 @@ def train(run: Run) -> State:
         asked = [*cohort, *plan.replaced]
         with clock("write"):
             run.journal.samples(step, asked)
-        with clock("evaluate"), rescue("answering held-out prompts"):
-            scores = _evaluate(run, step) if run.schedule.evaluates(step) else {}
 
         times = clock.take(metrics.count_decisions(asked))
-        tokens = metrics.count_tokens(asked)
-        state = state.after(step, times["step_time"], tokens, scores, run.task.measure)
+        state = state.after(step, times["step_time"], metrics.count_tokens(asked))
         state = replace(state, beliefs=plan.remembered(), sampler=run.sampler.memory())
         numbers = {**metrics.of_cohort(asked), **plan.numbers(cohort), **update.metrics, **times}
-        run.journal.step(step, {**numbers, **_prefixed(scores), "num_tokens": state.num_tokens})
+        state = _written(run, replace(state, owed=numbers), clock, rescue)
         stop = run.stopping()
         if run.schedule.saves(step) or state.best.get("step") == step or stop:
             with clock("save"):  # counted in the next line: a line is written before its checkpoint
@@ -133,18 +127,46 @@ def train(run: Run) -> State:
     return state
 
 
+def _scored(run: Run, orders: Sequence[Order], seen: TrainerState, clock: Clock, rescue: Rescue) -> Scored:
+    """The answers to orders with their rewards, those that can begin before all are written among them."""
+    with Ahead(run.task.rewards, [order.prompt for order in orders], seen) as ahead:
+        with clock("generate"), rescue("writing answers"):
+            progress = run.journal.phase("writing answers")
+            answers = run.sampler.collect(orders, progress=progress, finished=ahead.begin)
+        with clock("reward"), rescue("scoring"):
+            ahead.wait()
+            clock.ahead += ahead.seconds
+            return run.score(answers, seen)
+
+
+def _written(run: Run, state: State, clock: Clock, rescue: Rescue) -> State:
+    """With the numbers of its last step written down, held-out scores among them where they are due."""
+    rescue.hold(state)
+    with clock("evaluate"), rescue("answering held-out prompts"):
+        scores = _evaluate(run, state) if run.schedule.evaluates(state.step) else {}
+    numbers = {**state.owed, **clock.apart("evaluate"), **_prefixed(scores), "num_tokens": state.num_tokens}
+    run.journal.step(state.step, numbers)
+    return state.scored(scores, run.task.measure)
+
+
 def _pack(run: Run, cohort: Sequence[Group], recipe: Recipe, version: int) -> Batch | None:
     budget, reference = run.tokens_per_microbatch, run.reference
     return packing.pack(cohort, recipe, run.policy, budget, reference, version=version, seed=run.seed)
 
 
-def _start(run: Run) -> State:
+def _start(run: Run, clock: Clock, rescue: Rescue) -> State:
     """The last whole checkpoint's state, or that of a run whose held-out scores were just taken."""
-    state = run.checkpoints.resume(run.learner) or State()
-    run.sampler.load(state.step)
-    run.sampler.recall(state.sampler)
-    run.journal.start(state)
-    return state if state.step or state.before else replace(state, before=_evaluate(run, 0))
+    with rescue("answering held-out prompts"):
+        state = run.checkpoints.resume(run.learner) or State()
+        run.sampler.load(state.step)
+        run.sampler.recall(state.sampler)
+        run.journal.start(state)
+        if not state.step and not state.before:
+            return replace(state, before=_evaluate(run, state))
+    if state.owed:
+        state = _written(run, state, clock, rescue)
+        run.checkpoints.save(run.learner, state)
+    return state
 
 
 def evaluate(
@@ -165,10 +187,12 @@ def evaluate(
     return Evaluation(scores, tuple(metrics.samples_of(cohort)))
 
 
-def _evaluate(run: Run, step: int) -> Mapping[str, float]:
+def _evaluate(run: Run, state: State) -> Mapping[str, float]:
     progress = run.journal.phase("held-out answers")
-    evaluation = evaluate(run.sampler, run.score, run.task, run.schedule.held_out, progress, _seen(run, step))
-    run.journal.evaluation(step, evaluation)
+    evaluation = evaluate(
+        run.sampler, run.score, run.task, run.schedule.held_out, progress, _seen(run, state)
+    )
+    run.journal.evaluation(state.step, evaluation)
     return evaluation.scores
 
 
@@ -176,6 +200,7 @@ def _prefixed(scores: Mapping[str, float]) -> dict[str, float]:
     return {f"eval/{name}": value for name, value in scores.items()}
 
 
-def _seen(run: Run, step: int) -> TrainerState:
-    """What rewards are told after `step` finished steps."""
-    return TrainerState(step, run.schedule.steps, step * run.schedule.prompts / len(run.task.train))
+def _seen(run: Run, state: State) -> TrainerState:
+    """What rewards are told after the finished steps of `state`."""
+    drawn = groups.prompts_drawn(state.beliefs, state.step, run.schedule.prompts)
+    return TrainerState(state.step, run.schedule.steps, drawn / len(run.task.train))

@@ -38,6 +38,10 @@ def counted(completion: str, folder: str) -> float:
     return float(len(completion))
 
 
+def length(completion: str) -> float:
+    return float(len(completion))
+
+
 def imports(completion: str) -> float:
     """1 where a module is loaded in the worker."""
     return float(completion in sys.modules)

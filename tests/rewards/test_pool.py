@@ -95,6 +95,19 @@ def test_a_batch_that_is_interrupted_leaves_no_reply_for_the_next(pool: Pool) ->
     assert pool.run(calls("2", "3")) == [1.0, 0.0]
 
 
+def test_a_worker_outlives_the_thread_that_asked_for_it() -> None:
+    """The kernel sends it the signal of its parent's death when the thread that started it ends."""
+    with Pool(f"{JUDGES}:judge", workers=1, seconds=5) as pool:
+        found: list[object] = []
+        asking = threading.Thread(target=lambda: found.extend(pool.run(calls("2", "3"))))
+        asking.start()
+        asking.join()
+        [worker] = pool._workers
+        time.sleep(0.1)
+        assert pool.run(calls("2")) == [1.0]
+        assert (found, pool._workers) == ([1.0, 0.0], [worker])
+
+
 def test_hangs_are_waited_for_side_by_side_and_leave_no_thread_or_process() -> None:
     threads = threading.active_count()
     with Pool(f"{JUDGES}:judge", workers=3, seconds=1.0) as pool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from groupwise.rewards.words import MOST_MARKS, content_words, lines, ngrams, plain, sentences, text_of, words
+from groupwise.rewards.words import MOST_MARKS, content_words, lines, ngrams, plain, sentences, words
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,3 @@ def test_negations_are_content_and_all_alike() -> None:
 def test_ngrams_are_none_where_there_are_too_few_tokens() -> None:
     assert ngrams(["a", "b", "c"], 2) == [("a", "b"), ("b", "c")]
     assert ngrams(["a"], 2) == []
-
-
-def test_the_answer_of_a_conversation_is_its_last_message() -> None:
-    assert text_of("plain") == "plain"
-    assert text_of([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]) == "a"
-    parts = [{"type": "image"}, {"type": "text", "text": "seen"}]
-    assert text_of([{"role": "assistant", "content": parts}]) == "seen"
-    assert text_of([{"role": "assistant", "content": None}]) == text_of([]) == ""

@@ -106,3 +106,9 @@ def test_two_rewards_of_one_name_are_told() -> None:
     """Their parts go by name: one would silently take the place of the other."""
     with pytest.raises(UserCodeError, match="two rewards are named 'score'"):
         load("arithmetic", [SCORE, SCORE])
+
+
+def test_a_reward_with_the_name_of_the_total_is_told() -> None:
+    """Among held-out scores the total takes the name, and the part would be lost without a word."""
+    with pytest.raises(UserCodeError, match=r"a reward is named 'reward', as is the sum of all parts"):
+        load("arithmetic", [SCORE, Reward("reward", SCORE.function)])

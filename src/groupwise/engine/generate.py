@@ -31,6 +31,8 @@ costs a CPU nothing and a GPU its head start."""
 
 Progress = Callable[[int, int], None]
 """Called with (answers finished, answers asked for)."""
+Finished = Callable[[int, list[Completion]], None]
+"""Called with (number of a request, its answers) as soon as the last of them is written."""
 
 
 class PromptError(ValueError):
@@ -47,6 +49,7 @@ def generate(
     seed: int = 0,
     decode: Callable[[list[int]], str] | None = None,
     progress: Progress | None = None,
+    finished: Finished | None = None,
 ) -> list[list[Completion]]:
     """Answers to every request, in the order asked.
 
@@ -66,8 +69,7 @@ def generate(
     cache = Cache(scheduler.slots, scheduler.capacity, longest, room)
     recorder = RECORDERS[model.device.type]() if model.device.type in RECORDERS else None
     decoder = Decoder(model, cache, sampling.temperature, writer.burst, recorder)
-    answers: list[list[Completion | None]] = [[None] * r.count for r in requests]
-    finished, total = 0, sum(r.count for r in requests)
+    answers = _Answers(requests, progress, finished)
     with few_rows(model.model):
         while not scheduler.done:
             new = scheduler.admit()
@@ -77,12 +79,8 @@ def generate(
                 writer.steps(decoder, scheduler.rows)
             done, sources, targets = scheduler.retire()
             cache.move(sources, targets)
-            for row in done:
-                answers[row.request][row.sample] = row.completion()
-            finished += len(done)
-            if progress is not None and done:
-                progress(finished, total)
-    return [[c for c in group if c is not None] for group in answers]
+            answers.add(done)
+    return [answers.of(i) for i in range(len(requests))]
 
 
 def check(model: CausalLM, requests: Sequence[Request], sampling: Sampling) -> None:
@@ -97,6 +95,31 @@ def check(model: CausalLM, requests: Sequence[Request], sampling: Sampling) -> N
                 f"for the answer that is {needed}, and {model.name} reads {model.context}. Shorten or drop "
                 "the prompt, or lower --max-new-tokens."
             )
+
+
+class _Answers:
+    """What is written so far, and told to those who asked."""
+
+    def __init__(
+        self, requests: Sequence[Request], progress: Progress | None, finished: Finished | None
+    ) -> None:
+        self._found: list[list[Completion | None]] = [[None] * r.count for r in requests]
+        self._left = [r.count for r in requests]
+        self._total = sum(self._left)
+        self._progress, self._finished = progress, finished
+
+    def add(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._found[row.request][row.sample] = row.completion()
+            self._left[row.request] -= 1
+        if rows and self._progress is not None:
+            self._progress(self._total - sum(self._left), self._total)
+        if self._finished is not None:
+            for i in dict.fromkeys(row.request for row in rows if not self._left[row.request]):
+                self._finished(i, self.of(i))
+
+    def of(self, request: int) -> list[Completion]:
+        return [c for c in self._found[request] if c is not None]
 
 
 class _Writer:

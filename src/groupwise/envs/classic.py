@@ -16,7 +16,7 @@ from groupwise.groups import Order
 from groupwise.policies import CategoricalPolicy
 from groupwise.randomness import subseed, uniforms
 from groupwise.rewards.scoring import Scored, TrainerState
-from groupwise.rollouts import Progress
+from groupwise.rollouts import Finished, Progress
 from groupwise.tasks.task import Row, Task
 from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason, Trajectory, Turn
 
@@ -108,7 +108,11 @@ class EnvironmentSampler:
         """It learns nothing from one step for the next."""
 
     def collect(
-        self, orders: Sequence[Order], greedy: bool = False, progress: Progress | None = None
+        self,
+        orders: Sequence[Order],
+        greedy: bool = False,
+        progress: Progress | None = None,
+        finished: Finished | None = None,
     ) -> list[Group]:
         episodes = [_Episode(o.prompt, sample) for o in orders for sample in range(o.count)]
         while len(self._envs) < len(episodes):
@@ -123,11 +127,10 @@ class EnvironmentSampler:
             running = [e for e in running if e.stopped is None]
             if progress is not None:
                 progress(len(episodes) - len(running), len(episodes))
-        finished = iter(episodes)
+        played = iter(episodes)
         return [
-            Group(o.prompt, tuple(next(finished).trajectory(self._tag) for _ in range(o.count)))
-            for o in orders
-        ]
+            Group(o.prompt, tuple(next(played).trajectory(self._tag) for _ in range(o.count))) for o in orders
+        ]  # `finished` is not called: a return is summed up at once
 
     def _act(self, episodes: Sequence[_Episode], greedy: bool) -> None:
         uniform = None

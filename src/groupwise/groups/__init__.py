@@ -4,7 +4,7 @@ from groupwise.groups.allocators import Allocate, BudgetError, by_spread, knapsa
 from groupwise.groups.beliefs import Belief, Beliefs
 from groupwise.groups.filters import Skip, is_dead, seldom
 from groupwise.groups.orders import Order
-from groupwise.groups.planner import Grouping, Plan, plan
+from groupwise.groups.planner import Grouping, Plan, plan, prompts_drawn
 from groupwise.groups.subsets import drawn, extremes, top
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "is_dead",
     "knapsack",
     "plan",
+    "prompts_drawn",
     "seldom",
     "top",
     "uniform",

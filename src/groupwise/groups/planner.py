@@ -161,9 +161,14 @@ def plan(
     grouping: Grouping, task: Task, prompts: int, seed: int, step: int, saved: Mapping[str, Any]
 ) -> Plan:
     """A step's plan, a function of its arguments alone; `saved` is what the step before `remembered`."""
-    drawn = saved.get("drawn", (step - 1) * prompts)
+    drawn = prompts_drawn(saved, step - 1, prompts)
     empty = Plan(grouping, task, seed, step, Beliefs.of(saved, grouping.kind), drawn)
     return empty.asking(prompts, grouping.budget(prompts))
+
+
+def prompts_drawn(saved: Mapping[str, Any], steps: int, prompts: int) -> int:
+    """By the run's first `steps` steps, those replaced or passed over among them; `saved` as of `plan`."""
+    return saved.get("drawn", steps * prompts)
 
 
 def _means(logged: Sequence[Mapping[str, float]]) -> dict[str, float]:

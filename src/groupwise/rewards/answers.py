@@ -1,6 +1,6 @@
 """Finds the answer in what a model wrote, and gives equal numbers one spelling.
 
-Before it is read, a text is made plain: its last READ characters; every decimal digit of any script as 0 to
+What is read of a text (`ascii_end`): its last READ characters; every decimal digit of any script as 0 to
 9, and full-width signs as ASCII; format characters, such as zero-width ones, taken out. Superscripts and
 fractions of one character are left: 5² is not 52.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-Completion = str | list[dict[str, str]]
+from groupwise.rewards.texts import Completion, text_of
 
 NUMBER = (
     r"(?:(?<![0-9A-Za-z)])-)?"  # a minus, not the one of 12-5
@@ -26,10 +26,9 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _MARK = re.compile(r"####|\\boxed\s*\{|\\fbox\s*\{")
 
 
-def text_of(completion: Completion) -> str:
-    """A completion's text: itself, or that of the last message of a conversation."""
-    text = completion if isinstance(completion, str) else completion[-1]["content"]
-    return text.replace("\N{MINUS SIGN}", "-")
+def hyphened(completion: Completion) -> str:
+    """A completion's text with the typographic minus as a hyphen, and otherwise as it stands."""
+    return text_of(completion).replace("\N{MINUS SIGN}", "-")
 
 
 def canonical(number: str) -> str:
@@ -44,10 +43,10 @@ def canonical(number: str) -> str:
     return f"-{size}" if number.startswith("-") and size != "0" else size
 
 
-def plain(text: str) -> str:
-    """The end of a text, in the signs that are read.
+def ascii_end(text: str) -> str:
+    """The end of a text, in the signs that are read. Not words.plain, which keeps what words are made of.
 
-    >>> plain("１\u200b２，５")
+    >>> ascii_end("１\u200b２，５")
     '12,5'
     """
     return _NOT_ASCII.sub(_ascii, text[-READ:].translate(_SPACES | _MINUSES))
@@ -63,7 +62,7 @@ def answer_of(text: str, strict: bool = False) -> str | None:
     >>> answer_of("So x = 4. \\\\boxed{\\\\frac{1}{2}}"), answer_of(text), answer_of(text, strict=True)
     ('\\\\frac{1}{2}', '4', None)
     """
-    text = plain(text).strip()
+    text = ascii_end(text).strip()
     if strict:
         marks = len(_MARK.findall(text))
         text = text.rpartition("\n")[2]

@@ -23,6 +23,9 @@ class Cache:
         self.hits = 0
         self._kept: OrderedDict[bytes, Value] = OrderedDict()
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._kept
+
     def filled(
         self, keys: Sequence[bytes | None], compute: Callable[[list[int]], Sequence[Value]]
     ) -> list[Value]:

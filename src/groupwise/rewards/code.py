@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from groupwise.rewards.ahead import Kept
 from groupwise.rewards.scoring import Reward
-from groupwise.sandbox import Calls, Parse, Program, Reason, Sandbox, Verdict
+from groupwise.rewards.texts import Completion, text_of
+from groupwise.sandbox import Calls, Job, Parse, Program, Reason, Sandbox, Verdict
 
-Completion = str | list[dict[str, str]]
 Row = Mapping[str, Any]
 
 COLUMNS = ("given", "test", "entry_point", "test_list", "test_imports", "inputs", "outputs")
@@ -37,39 +38,76 @@ def code_rewards(
     )
 
 
-def passing(sandbox: Sandbox, all_or_nothing: bool = False) -> Callable[..., list[float | None]]:
+class passing:  # noqa: N801 - reads as the function that it makes
     """A reward: the share of its tests that an answer passes, 0 to 1; or 1 for all of them, else 0.
 
     None where a row has none of the columns above. What breaks the tests or the sandbox earns nothing for
     the tests left. Shares of the reasons are logged as `code/REASON`, each verdict as the column `verdict`.
+    Begins with a group while other groups are being written (ahead.py), unless `ahead` is set to False.
     """
 
-    def tests(
-        prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any
+    def __init__(self, sandbox: Sandbox, all_or_nothing: bool = False) -> None:
+        self.all_or_nothing, self.ahead = all_or_nothing, True
+        self._runs = _Runs(sandbox, lambda row, text: _job(row, code_of(text)))
+        self.begin = self._runs.begin
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any
     ) -> list[float | None]:
-        rows = _rows(prompts, completions, columns)
-        jobs = [_job(row, code_of(_text(c))) for row, c in zip(rows, completions, strict=True)]
-        verdicts = _verdicts(sandbox, jobs)
+        verdicts = self._runs.verdicts(prompts, completions, columns)
         _log(columns, verdicts)
-        return [_share(v, all_or_nothing) for v in verdicts]
-
-    return tests
+        return [_share(v, self.all_or_nothing) for v in verdicts]
 
 
-def well_formed(sandbox: Sandbox) -> Callable[..., list[float]]:
-    """A reward: 1 for an answer with a fenced block that is Python, else 0. Nothing of it is run."""
+class well_formed:  # noqa: N801 - reads as the function that it makes
+    """A reward: 1 for an answer with a fenced block that is Python, else 0. Nothing of it is run.
 
-    def format(prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any) -> list[float]:
+    A parser that is fed hostile text can crash its process, so this one has a process to lose. `ahead`: as
+    of passing.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.ahead = True
+        self._runs = _Runs(sandbox, _parsing)
+        self.begin = self._runs.begin
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any
+    ) -> list[float]:
+        verdicts = self._runs.verdicts(prompts, completions, columns)
+        return [float(v is not None and v.reason is Reason.PASSED) for v in verdicts]
+
+
+class _Runs:
+    """Runs what `job` makes of a row and an answer's text, and keeps what it has run before it was asked."""
+
+    def __init__(self, sandbox: Sandbox, job: Callable[[Row, str], Job | None]) -> None:
+        self._sandbox, self._job = sandbox, job
+        self._kept = Kept[Job, Job, Verdict]()
+
+    def begin(self, prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any) -> None:
+        known = {job: job for job in self._jobs(prompts, completions, columns) if job is not None}
+        self._kept.begin(known, self._sandbox.run, _sure)
+
+    def verdicts(
+        self, prompts: Sequence[Any], completions: Sequence[Completion], columns: Mapping[str, Any]
+    ) -> list[Verdict | None]:
+        """None where there is no job."""
+        jobs = self._jobs(prompts, completions, columns)
+        known = [job for job in jobs if job is not None]
+        done = iter(self._kept.taken(known, known, self._sandbox.run))
+        return [None if job is None else next(done) for job in jobs]
+
+    def _jobs(
+        self, prompts: Sequence[Any], completions: Sequence[Completion], columns: Mapping[str, Any]
+    ) -> list[Job | None]:
         rows = _rows(prompts, completions, columns)
-        blocks = [_fenced(_text(c)) for c in completions]
-        jobs = [
-            None if block is None else Parse(program_of(row, block))
-            for row, block in zip(rows, blocks, strict=True)
-        ]
-        # A parser that is fed hostile text can crash its process, so this one has a process to lose.
-        return [float(v is not None and v.reason is Reason.PASSED) for v in _verdicts(sandbox, jobs)]
+        return [self._job(row, text_of(c)) for row, c in zip(rows, completions, strict=True)]
 
-    return format
+
+def _sure(verdict: Verdict) -> bool:
+    """Whether a machine that is less busy would say the same."""
+    return verdict.reason not in (Reason.TIMEOUT, Reason.SANDBOX)
 
 
 def code_of(text: str) -> str:
@@ -121,6 +159,11 @@ def job_of(row: Row, code: str) -> Calls | Program | None:
     return None
 
 
+def _parsing(row: Row, text: str) -> Parse | None:
+    block = _fenced(text)
+    return None if block is None else Parse(program_of(row, block))
+
+
 def _job(row: Row, code: str) -> Calls | Program | None:
     return job_of(row, code if len(code) <= LONGEST else f"# {len(code)} characters are too many\n")
 
@@ -135,10 +178,6 @@ def _fenced(text: str) -> str | None:
     return max(blocks, key=len) if blocks else None
 
 
-def _text(completion: Completion) -> str:
-    return completion if isinstance(completion, str) else completion[-1]["content"]
-
-
 def _rows(prompts: Sequence[Any], completions: Sequence[Completion], columns: Mapping[str, Any]) -> list[Row]:
     """Row by row; a prompt that is text is itself the beginning of the code, as in HumanEval."""
     rows: list[Row] = []
@@ -148,11 +187,6 @@ def _rows(prompts: Sequence[Any], completions: Sequence[Completion], columns: Ma
             row["given"] = prompts[i]
         rows.append(row)
     return rows
-
-
-def _verdicts(sandbox: Sandbox, jobs: Sequence[Calls | Program | Parse | None]) -> list[Verdict | None]:
-    done = iter(sandbox.run([job for job in jobs if job is not None]))
-    return [None if job is None else next(done) for job in jobs]
 
 
 def _share(verdict: Verdict | None, all_or_nothing: bool) -> float | None:

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.rewards.answers import NUMBER, Completion, answer_of, canonical, plain, text_of
+from groupwise.rewards.answers import NUMBER, answer_of, ascii_end, canonical
 from groupwise.rewards.pool import isolated
 from groupwise.rewards.scoring import Failed, Value, accepted
 from groupwise.rewards.siblings import by_group
+from groupwise.rewards.texts import Completion, text_of
 
 LONGEST = 200
 """Characters of a formula that is compared; a longer one is refused."""
@@ -63,34 +64,54 @@ class equivalent:  # noqa: N801 - reads as the function that it makes
     def __init__(self, strict: bool = False, workers: int | None = None, seconds: float = 1.0) -> None:
         if importlib.util.find_spec("math_verify") is None:
             raise ImportError("equivalent() needs math-verify: pip install 'groupwise[math]'.")
-        self.strict = strict
+        self.strict, self.ahead = strict, True
         self.judge = isolated("groupwise.rewards.equivalence:same_value", workers, seconds, MEMORY_MB)
+
+    def begin(self, completions: Sequence[Completion], answer: Sequence[Any]) -> None:
+        read = self._read(completions, answer)
+        if read.hard:
+            self.judge.begin(**read.asked)
 
     def __call__(
         self, completions: Sequence[Completion], answer: Sequence[Any], **columns: Any
     ) -> list[Value]:
-        said = [answer_of(text_of(c), self.strict) for c in completions]
-        truths = [_formula(str(truth)) for truth in answer]
-        refused = [s is not None and is_refused(s) for s in said]
-        values: list[Value] = [0.0] * len(said)
-        hard = []
-        for i, (s, truth) in enumerate(zip(said, truths, strict=True)):
-            if s is None or refused[i]:
-                continue
-            if _formula(s) == truth:
-                values[i] = 1.0
-            else:
-                hard.append(i)
-        found = self._judged([_formula(said[i] or "") for i in hard], [truths[i] for i in hard])
-        for i, value in zip(hard, found, strict=True):
+        read = self._read(completions, answer)
+        values: list[Value] = list(map(float, read.equal))
+        found = self.judge(**read.asked) if read.hard else []
+        for i, value in zip(read.hard, found, strict=True):
             values[i] = value
         if log := columns.get("log_metric"):
-            log("maths/refused", sum(refused) / len(refused))
-            log("maths/no_answer", sum(s is None for s in said) / len(said))
+            log("maths/refused", read.refused / len(values))
+            log("maths/no_answer", read.silent / len(values))
         return values
 
-    def _judged(self, said: list[str], truths: list[str]) -> list[Value]:
-        return self.judge(prompts=said, completions=said, said=said, truth=truths) if said else []
+    def _read(self, completions: Sequence[Completion], answer: Sequence[Any]) -> _Read:
+        said = [answer_of(text_of(c), self.strict) for c in completions]
+        refused = [s is not None and is_refused(s) for s in said]
+        formulas = [None if s is None or no else _formula(s) for s, no in zip(said, refused, strict=True)]
+        truths = [_formula(str(truth)) for truth in answer]
+        equal = [formula == truth for formula, truth in zip(formulas, truths, strict=True)]
+        hard = [i for i, formula in enumerate(formulas) if formula is not None and not equal[i]]
+        asked: dict[str, list[Any]] = {
+            "said": [formulas[i] for i in hard],
+            "truth": [truths[i] for i in hard],
+        }
+        asked |= {"prompts": asked["said"], "completions": asked["said"]}
+        return _Read(said.count(None), sum(refused), equal, hard, asked)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What answers say, and what of it is left to the judge."""
+
+    silent: int
+    """Answers that say nothing."""
+    refused: int
+    equal: list[bool]
+    hard: list[int]
+    """Those that may be equal all the same."""
+    asked: dict[str, list[Any]]
+    """What the judge is asked about them."""
 
 
 def is_refused(formula: str) -> bool:
@@ -118,7 +139,7 @@ def steps(completion: Completion, ids: Sequence[int]) -> int:
     >>> steps("2 + 3 = 5. Then 5 * 2 = 10.", [])
     4
     """
-    text = plain(text_of(completion))
+    text = ascii_end(text_of(completion))
     parts = [part for part in re.split(r"\n|[.!?](?=\s|$)", text) if part.strip()]
     return len(parts) + sum(part.count("=") for part in parts)
 
@@ -145,7 +166,7 @@ def concise(
             for v, c, ok in zip(values, costs, good, strict=True)
         ]
 
-    return by_group(shares)
+    return by_group(shares, ahead=getattr(right, "ahead", False))
 
 
 def _number(said: str | None) -> str | None:

@@ -9,32 +9,27 @@ end with it, however it ends. What they print is thrown away.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 import os
-import pickle
 import selectors
-import signal
-import socket
-import subprocess
 import sys
 import time
-import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from groupwise.rewards import worker
+from groupwise.rewards.ahead import Kept
 from groupwise.rewards.cache import Cache, key_of
+from groupwise.rewards.process import Worker
 from groupwise.rewards.scoring import Failed, Value
 
-STARTING = 60.0
-"""Seconds that a worker may take to import its function on a machine that is busy."""
-LONGEST = 1 << 16
-"""Bytes of a worker's message; one that sends more is out of its mind."""
 STRIKES = 3
 """Workers in a row that end before they are ready, after which a batch is given up."""
+
+
+Call = Mapping[str, Any]
+"""Keyword arguments for one answer."""
 
 
 class PoolError(RuntimeError):
@@ -42,7 +37,7 @@ class PoolError(RuntimeError):
 
 
 class Pool:
-    """Worker processes for one function. Not for two threads at once.
+    """Worker processes for one function. Any thread may use it, but not two at once.
 
     Args:
         place: `file.py:function` or `package.module:function`. It takes keyword arguments for one answer
@@ -60,7 +55,9 @@ class Pool:
         self.place, self.seconds = place, seconds
         self.size = workers or len(os.sched_getaffinity(0))
         self._order = {"place": place, "memory": memory_mb and memory_mb << 20}
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
+        # Kept: the kernel ends a worker with the thread that started it.
+        self._starter = ThreadPoolExecutor(1)
         self._reads: frozenset[str] | bool | None = False  # not known yet
 
     @property
@@ -71,7 +68,7 @@ class Pool:
         assert not isinstance(self._reads, bool)
         return self._reads
 
-    def run(self, calls: Sequence[Mapping[str, Any]]) -> list[Value]:
+    def run(self, calls: Sequence[Call]) -> list[Value]:
         """The function's value for each call, in their order, or Failed: `timeout`, `crash`, `raised ...`.
 
         Raises:
@@ -79,7 +76,7 @@ class Pool:
         """
         return self._run([self.seen(call) for call in calls]) if calls else []
 
-    def seen(self, call: Mapping[str, Any]) -> dict[str, Any]:
+    def seen(self, call: Call) -> dict[str, Any]:
         """Of a call what the function takes."""
         reads = self.reads
         return {k: v for k, v in call.items() if reads is None or k in reads}
@@ -89,6 +86,8 @@ class Pool:
         for each in self._workers:
             each.end()
         self._workers.clear()
+        self._starter.shutdown()
+        self._starter = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Pool:
         return self
@@ -96,7 +95,7 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, calls: Sequence[Mapping[str, Any]]) -> list[Value]:
+    def _run(self, calls: Sequence[Call]) -> list[Value]:
         batch = _Batch(calls)
         try:
             while batch.unfinished or self._reads is False:
@@ -119,7 +118,8 @@ class Pool:
             self._dismiss(each)
         free = sum(w.call is None for w in self._workers)
         for _ in range(min(self.size - len(self._workers), waiting - free)):
-            self._workers.append(_Worker({**self._order, "path": sys.path}))
+            starting = self._starter.submit(Worker, {**self._order, "path": sys.path})
+            self._workers.append(starting.result())
 
     def _hand_out(self, batch: _Batch) -> None:
         for each in self._workers:
@@ -127,7 +127,7 @@ class Pool:
                 each.give(batch.waiting[0], batch.calls[batch.waiting[0]], self.seconds)
                 batch.waiting.popleft()
 
-    def _heard(self) -> list[_Worker]:
+    def _heard(self) -> list[Worker]:
         """Wait until one has something to say, or its time is over."""
         engaged = [w for w in self._workers if w.deadline < math.inf]
         left = min((w.deadline for w in engaged), default=0.0) - time.monotonic()
@@ -138,7 +138,7 @@ class Pool:
         now = time.monotonic()
         return said or [w for w in engaged if w.deadline <= now]
 
-    def _settle(self, each: _Worker, batch: _Batch) -> None:
+    def _settle(self, each: Worker, batch: _Batch) -> None:
         late = each.deadline <= time.monotonic()
         try:
             message = each.read()
@@ -164,7 +164,7 @@ class Pool:
         if kind in ("timeout", "crash"):
             self._dismiss(each)
 
-    def _dismiss(self, each: _Worker) -> None:
+    def _dismiss(self, each: Worker) -> None:
         each.end()
         self._workers.remove(each)
 
@@ -172,7 +172,7 @@ class Pool:
 class _Batch:
     """Calls that wait for a worker, and the results so far."""
 
-    def __init__(self, calls: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, calls: Sequence[Call]) -> None:
         self.calls = calls
         self.waiting = deque(range(len(calls)))
         self.unfinished = len(calls)
@@ -188,61 +188,6 @@ class _Batch:
         self.waiting.clear()
 
 
-class _Worker:
-    """One process and the channel to it."""
-
-    def __init__(self, order: Mapping[str, Any]) -> None:
-        self.channel, there = socket.socketpair()
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", worker.__file__, str(there.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[there.fileno()],
-                start_new_session=True,  # Ctrl-C is for the trainer
-            )
-        except BaseException:
-            self.channel.close()
-            raise
-        finally:
-            there.close()
-        self.end = weakref.finalize(self, _end, self.process, self.channel)
-        self.ready = False
-        self.call: int | None = None
-        self.deadline = time.monotonic() + STARTING
-        self._got = bytearray()
-        self._send(order, STARTING)
-
-    def give(self, number: int, call: Mapping[str, Any], seconds: float) -> None:
-        self._send(call, seconds)
-        self.call = number
-        self.deadline = time.monotonic() + seconds
-
-    def read(self) -> tuple[str, Any]:
-        """A message. BlockingIOError while there is none; OSError, ValueError where none will come."""
-        self.channel.setblocking(False)
-        piece = self.channel.recv(LONGEST)
-        if not piece:
-            raise ConnectionResetError("the worker has ended")
-        self._got += piece
-        head = worker.LENGTH.size
-        n = worker.LENGTH.unpack(self._got[:head])[0] if len(self._got) >= head else 0
-        if n > LONGEST:
-            raise ValueError(f"a message of {n} bytes")
-        if len(self._got) < head + max(n, 1):
-            raise BlockingIOError
-        kind, value = json.loads(bytes(self._got[head:]))
-        self._got.clear()
-        return kind, value
-
-    def _send(self, message: Mapping[str, Any], seconds: float) -> None:
-        data = pickle.dumps(dict(message))
-        self.channel.settimeout(seconds)
-        with contextlib.suppress(OSError):  # it is gone, which reading will tell
-            self.channel.sendall(worker.LENGTH.pack(len(data)) + data)
-
-
 def _value(kind: str, value: Any) -> Value:
     if kind in ("timeout", "crash"):
         return Failed(kind)
@@ -253,19 +198,13 @@ def _value(kind: str, value: Any) -> Value:
     return None if value is None else float(value)
 
 
-def _end(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
-    channel.close()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
 class isolated:  # noqa: N801 - reads as the function that it makes
     """A reward from a function of one answer, run in a pool.
 
     `f(prompt, completion, **columns) -> float | None` gets the arguments that it names, all but
     `completion_ids` if it has **columns. Values are kept for the same arguments, up to `cache` of them;
-    failures are not: a machine that was busy may do better later.
+    failures are not: a machine that was busy may do better later. Begins with a group while other groups are
+    being written (ahead.py), unless `ahead` is set to False.
     """
 
     def __init__(
@@ -278,13 +217,28 @@ class isolated:  # noqa: N801 - reads as the function that it makes
     ) -> None:
         self.pool = Pool(place, workers, seconds, memory_mb)
         self.cache = Cache(cache)
+        self.ahead = True
+        self._kept = Kept[bytes, Call, Value]()
+
+    def begin(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> None:
+        calls = self._calls(prompts, completions, columns)
+        keyed = {key: call for call in calls if (key := key_of(call)) is not None and key not in self.cache}
+        self._kept.begin(keyed, self.pool.run, lambda value: not isinstance(value, Failed))
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[Value]:
+        calls = self._calls(prompts, completions, columns)
+        keys = [key_of(call) for call in calls]
+
+        def judged(missing: list[int]) -> list[Value]:
+            return self._kept.taken([keys[i] for i in missing], [calls[i] for i in missing], self.pool.run)
+
+        return self.cache.filled(keys, judged)
+
+    def _calls(
+        self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, Any]
+    ) -> list[Call]:
         rows = {"prompt": prompts, "completion": completions, **columns}
         if self.pool.reads is None:
             rows.pop("completion_ids", None)
         lists = {k: v for k, v in rows.items() if isinstance(v, list) and k != "group_ids"}
-        calls = [self.pool.seen({k: v[i] for k, v in lists.items()}) for i in range(len(completions))]
-        return self.cache.filled(
-            [key_of(call) for call in calls], lambda missing: self.pool.run([calls[i] for i in missing])
-        )
+        return [self.pool.seen({k: v[i] for k, v in lists.items()}) for i in range(len(completions))]

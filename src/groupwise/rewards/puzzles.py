@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from groupwise.rewards.answers import READ, Completion, answer_of, text_of
+from groupwise.rewards.answers import READ, answer_of, hyphened
+from groupwise.rewards.texts import Completion
 
 with contextlib.suppress(ImportError):  # tasks.reasoning has asked for it before
     from reasoning_gym import get_score_answer_fn
@@ -30,7 +31,7 @@ def solved(completion: Completion, entry: Mapping[str, Any]) -> float:
 
 def progress(completion: Completion, entry: Mapping[str, Any]) -> float:
     """The puzzle's own score, 0 to 1. 0 for no answer, and for one on which the rules themselves break."""
-    said = said_in(text_of(completion))
+    said = said_in(hyphened(completion))
     if not said:
         return 0.0
     score = _rules(entry["metadata"]["source_dataset"])

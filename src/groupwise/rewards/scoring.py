@@ -14,7 +14,7 @@ import inspect
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,13 @@ def score(
         RewardError: a function raised, gave the wrong number of values, NaN or something else that
             is no number. Its input is appended to `failures`, JSON lines.
     """
-    members = [(g, t) for g in cohort for t in g.trajectories if t.stopped is not StopReason.ERROR]
+    members = judged(cohort)
     log = _Log(len(members))
     if not members:
         return Scored(list(cohort))
-    kwargs = _arguments(members, state, log)
+    columns = dict.fromkeys(name for g, _ in members for name in g.prompt.columns)
+    kwargs = arguments(members, state, columns)
+    kwargs |= {"log_extra": log.log_extra, "log_metric": log.log_metric}
     values = {r.name: v for r, v in zip(rewards, _call_all(rewards, kwargs, failures), strict=True)}
     for name, v in values.items():
         _log_failures(log, name, v)
@@ -136,11 +138,19 @@ class _Log:
         self.metrics.setdefault(name, []).append(float(value))
 
 
-def _arguments(members: Sequence[tuple[Group, Trajectory]], state: TrainerState, log: _Log) -> dict[str, Any]:
+Member = tuple[Group, Trajectory]
+
+
+def judged(cohort: Sequence[Group]) -> list[Member]:
+    """The answers that rewards are shown, with their groups: all but those on which the world failed."""
+    return [(g, t) for g in cohort for t in g.trajectories if t.stopped is not StopReason.ERROR]
+
+
+def arguments(members: Sequence[Member], state: TrainerState, columns: Iterable[str]) -> dict[str, Any]:
+    """What rewards are given of these answers, but for what they log by. A row without a column has None."""
     numbers: dict[int, int] = {}
     for g, _ in members:
         numbers.setdefault(id(g), len(numbers))
-    columns = {name: None for g, _ in members for name in g.prompt.columns}
     return {
         **{name: [g.prompt.columns.get(name) for g, _ in members] for name in columns},
         "prompts": [g.prompt.content for g, _ in members],
@@ -148,8 +158,6 @@ def _arguments(members: Sequence[tuple[Group, Trajectory]], state: TrainerState,
         "group_ids": [numbers[id(g)] for g, _ in members],
         "completion_ids": [[int(d) for turn in t.turns for d in turn.decisions] for _, t in members],
         "trainer_state": state,
-        "log_extra": log.log_extra,
-        "log_metric": log.log_metric,
     }
 
 

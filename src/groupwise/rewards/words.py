@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-Completion = str | Sequence[Mapping[str, Any]]
+from groupwise.rewards.texts import Completion as Completion
+from groupwise.rewards.texts import text_of as text_of
 
 MOST_MARKS = 30
 """Combining marks kept on one character (the bound of Unicode's stream-safe format, UAX #15): sorting
@@ -21,16 +21,6 @@ _INVISIBLE = {
     *range(0xE0100, 0xE01F0),
 }  # fmt: skip
 _KEPT = ("<super>", "<sub>", "<fraction>")
-
-
-def text_of(completion: Completion) -> str:
-    """The answer: the text itself, or the content of the last message. Images in it are passed over."""
-    if isinstance(completion, str):
-        return completion
-    content = completion[-1].get("content") if completion else None
-    if isinstance(content, (list, tuple)):
-        return "\n".join(part["text"] for part in content if part.get("type") == "text")
-    return content or ""
 
 
 class _Plain(dict[int, "str | None"]):

@@ -27,6 +27,8 @@ BUILT_IN: dict[str, Callable[[str], Task]] = {
     "reasoning-gym": reasoning,
 }
 """Each takes the text after the colon."""
+TOTAL = "reward"
+"""What the sum of all parts is called among held-out scores."""
 BRINGS = {
     "arithmetic": "arithmetic:held_out=500",
     "gsm8k": "gsm8k:train.jsonl,test.jsonl",
@@ -55,6 +57,11 @@ def load(
     """
     if twice := [name for name, n in Counter(reward.name for reward in rewards).items() if n > 1]:
         raise UserCodeError(f"two rewards are named {twice[0]!r}: rename one, their parts go by name.")
+    if any(reward.name == TOTAL for reward in rewards):
+        raise UserCodeError(
+            f"a reward is named {TOTAL!r}, as is the sum of all parts, and would be lost beside it: rename "
+            "the function, as in def score(completions, **columns)."
+        )
     name, _, options = spec.partition(":")
     if name in BUILT_IN:
         make = partial(code, allow_unsafe=allow_unsafe_code) if name == "code" else BUILT_IN[name]

@@ -9,7 +9,7 @@ from typing import Any
 
 from groupwise.rewards.code import code_rewards
 from groupwise.sandbox import Sandbox
-from groupwise.tasks.data import DataError, apart, checked, hold_out, read_rows
+from groupwise.tasks.data import DataError, checked, read_rows, sides
 from groupwise.tasks.task import Row, Task
 
 HELD_OUT = 200
@@ -34,18 +34,7 @@ def code(options: str = "", allow_unsafe: bool = False, sandbox: Sandbox | None 
         DataError: a file cannot be read, or a row lacks a column or has a test that is no Python.
         UnsafeError: this machine cannot keep answers apart, and `allow_unsafe` is not set.
     """
-    files = [part.strip() for part in options.split(",")]
-    if len(files) > 2 or "" in files:
-        raise DataError(
-            f"code:{options} does not name one or two files. Write code:train.jsonl or "
-            "code:train.jsonl,test.jsonl."
-        )
-    rows = _rows(files[0], "train")
-    if len(files) == 1:
-        train, held_out = hold_out(rows, HELD_OUT, seed=0)
-    else:
-        held_out = _rows(files[1], "test")
-        train = apart(rows, held_out, files[0])
+    train, held_out = sides(options, "code", HELD_OUT, _rows)
     rewards = code_rewards(sandbox or Sandbox(allow_unsafe=allow_unsafe))
     return Task(f"code:{options}", train, held_out, rewards, max_new_tokens=512)
 

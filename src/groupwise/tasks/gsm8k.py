@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from groupwise.rewards.answers import NUMBER, Completion, canonical, plain, text_of
+from groupwise.rewards.answers import NUMBER, ascii_end, canonical
 from groupwise.rewards.scoring import Reward
-from groupwise.tasks.data import DataError, apart, hold_out, read_rows
+from groupwise.rewards.texts import Completion, text_of
+from groupwise.tasks.data import DataError, read_rows, sides
 from groupwise.tasks.task import Row, Task
 
 HUB = "openai/gsm8k:main"
@@ -30,18 +31,7 @@ def gsm8k(options: str = "") -> Task:
     Raises:
         DataError: a file cannot be read, or a row lacks question, answer or `#### N`.
     """
-    files = [part.strip() for part in options.split(",")] if options else [HUB, HUB]
-    if len(files) > 2 or "" in files:
-        raise DataError(
-            f"gsm8k:{options} does not name one or two files. "
-            "Write gsm8k, gsm8k:train.jsonl or gsm8k:train.jsonl,test.jsonl."
-        )
-    rows = _rows(files[0], "train")
-    if len(files) == 1:
-        train, held_out = hold_out(rows, HELD_OUT, seed=0)
-    else:
-        held_out = _rows(files[1], "test")
-        train = apart(rows, held_out, files[0])
+    train, held_out = sides(options or f"{HUB},{HUB}", "gsm8k", HELD_OUT, _rows)
     name = f"gsm8k:{options}" if options else "gsm8k"
     return Task(name, train, held_out, (Reward("exact", exact),), max_new_tokens=320)
 
@@ -67,7 +57,7 @@ def exact(completions: Sequence[Completion], answer: Sequence[str], **_: Any) ->
 
 
 def _answered(text: str) -> str | None:
-    text = plain(text).replace("{,}", ",")  # 1{,}000 is how TeX sets 1,000
+    text = ascii_end(text).replace("{,}", ",")  # 1{,}000 is how TeX sets 1,000
     for form in (_MARKED, _BOXED, _ANY):
         if found := form.findall(text):
             return canonical(found[-1])

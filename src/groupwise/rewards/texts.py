@@ -1,0 +1,22 @@
+"""The text of a completion, as rewards are given it.
+
+What is then compared is another matter: words.plain for words, answers.ascii_end for numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Completion = str | Sequence[Mapping[str, Any]]
+"""A text, or the messages of a conversation."""
+
+
+def text_of(completion: Completion) -> str:
+    """The answer: the text itself, or the content of the last message. Images in it are passed over."""
+    if isinstance(completion, str):
+        return completion
+    content = completion[-1].get("content") if completion else None
+    if isinstance(content, (list, tuple)):
+        return "\n".join(part["text"] for part in content if part.get("type") == "text")
+    return content or ""
