@@ -132,7 +132,8 @@ def test_run_json_says_what_was_done(finished: Path) -> None:
 def test_metrics_have_their_documented_names(finished: Path) -> None:
     """A line a step from 0, the held-out scores before training, on."""
     before, *steps = lines(finished / "out" / "metrics.jsonl")
-    assert before.keys() == {"step", "eval/varied", "eval/reward"}
+    gold = {f"gold/{name}" for name in ("correct", "digits", "alone")}  # the task's own, replaced
+    assert before.keys() == {"step", "eval/varied", "eval/reward", *(f"eval/{name}" for name in gold)}
     assert [row["step"] for row in steps] == [1, 2]
     for row in steps:
         assert {
@@ -143,7 +144,7 @@ def test_metrics_have_their_documented_names(finished: Path) -> None:
             "learning_rate", "sampling/logp_difference/mean", "sampling/logp_difference/max",
             "step_time", "time/generate", "time/reward", "time/learn", "tokens_per_second",
             "peak_memory_gib", "num_tokens", "eval/varied", "eval/reward",
-            *(f"stopped/{reason}" for reason in StopReason),
+            *(f"stopped/{reason}" for reason in StopReason), *(f"{name}/mean" for name in gold),
         } <= row.keys()  # fmt: skip
         assert row["reward"] == pytest.approx(row["rewards/varied/mean"] / 2)
     assert steps[0]["kl"] == pytest.approx(0, abs=1e-6)  # the policy is still its reference
@@ -175,7 +176,7 @@ def test_result_has_scores_before_and_after(finished: Path) -> None:
     assert result["held_out"]["before"] == evaluations[0]["scores"]
     assert result["held_out"]["after"] == evaluations[-1]["scores"]
     best = result["held_out"]["best"]
-    assert best["varied"] == max(e["scores"]["varied"] for e in evaluations[1:])
+    assert best["gold/correct"] == max(e["scores"]["gold/correct"] for e in evaluations[1:])
     assert [a["before"] for a in result["answers"]] == [a["text"] for a in evaluations[0]["answers"]]
     assert [a["after"] for a in result["answers"]] == [a["text"] for a in evaluations[-1]["answers"]]
 
@@ -611,6 +612,8 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], tuple[Any, ...], tuple[str, ..
     "no reward file": (nothing, ("--reward", "reword.py:varied"), ("reword.py", "Did you mean")),
     "no such reward": (nothing, ("--reward", "reward.py:vared"), ("vared", "varied")),
     "one reward twice": (nothing, ("--reward", "reward.py:varied"), ("'varied'",)),
+    "no gold file": (nothing, ("--gold", "gould.py:varied"), ("gould.py",)),
+    "a weight on gold": (nothing, ("--gold", "reward.py:varied=2"), ("gold reward 'varied'", "weight 2")),
     "no held-out file": (nothing, ("--held-out-file", "held.jsonl"), ("held.jsonl",)),
     "a negative rank": (nothing, ("--lora-rank", -1), ("lora_rank -1",)),
     "seats without a count": (nothing, ("--seats", "current:2,best"), ("'best' is not SOURCE:COUNT",)),

@@ -46,6 +46,7 @@ def test_flags_go_before_the_file_and_the_file_before_defaults(tmp_path: Path) -
     assert (got.task, got.steps, got.learning_rate, got.seed) == ("gsm8k", 9, 0.5, 3)
     assert got.reward == ("a.py:f",)
     assert got.prompts is None
+    assert _settings(["--config", str(path), "--reward", "b.py:g"]).reward == ("b.py:g",)
     assert completed(got).prompts == LANGUAGE.prompts
     assert _settings([f"--config={path}", "arithmetic"]).task == "arithmetic"
 

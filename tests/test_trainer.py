@@ -90,6 +90,15 @@ def test_evaluate_gives_means_over_greedy_answers() -> None:
     assert (few.scores["right"], len(few.answers)) == (1.0, 1)
 
 
+def test_evaluate_gives_gold_scores_beside_the_parts() -> None:
+    """Held-out gold is what a hacked reward is found out by; a name in both is two scores."""
+    task = Task("t", ROWS, ROWS, (Reward("length", length),), gold=(Reward("length", right),))
+    got = evaluate(Echo(), lambda cohort, state: score(cohort, task.rewards, state, gold=task.gold), task, 10)
+    assert got.scores == {"length": 3.0, "gold/length": 0.5, "reward": 3.0}
+    assert [a["gold"] for a in got.answers] == [{"length": v} for v in (1.0, 0.0, 1.0, 0.0)]
+    assert task.measure in got.scores
+
+
 def test_a_part_that_applies_to_nothing_has_no_score() -> None:
     task = Task("t", ROWS, [ROWS[0]], (Reward("length", length),))
     got = evaluate(Echo(), lambda cohort, state: score(cohort, task.rewards, state), task, 4)

@@ -146,8 +146,11 @@ def _settings(args: Sequence[str], command: str = "train", about: str | None = N
     elif file is not None:
         base = replace(read_toml(Path(file)), config=Path(file))
         # flags take the place of the file's, and are not added to them
-        reward, stop = (_value_of(args, flag) is None for flag in ("--reward", "--stop"))
-        base = replace(base, reward=base.reward if reward else (), stop=base.stop if stop else ())
+        reward, gold, stop = (
+            () if _value_of(args, f"--{name}") is not None else getattr(base, name)
+            for name in ("reward", "gold", "stop")
+        )
+        base = replace(base, reward=reward, gold=gold, stop=stop)
     settings = tyro.cli(
         Settings, args=list(args), default=base, prog=f"groupwise {command}", description=about
     )

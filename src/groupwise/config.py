@@ -145,7 +145,8 @@ def _outlook(s: Settings, task: Task, say: Say) -> Outlook:
 
 def _task(s: Settings) -> Task:
     rewards = tuple(load_reward(spec) for spec in s.reward)
-    return load_task(s.task, rewards, s.held_out_file, s.seed, _known(s.held_out), s.allow_unsafe_code)
+    gold = tuple(load_reward(spec) for spec in s.gold)
+    return load_task(s.task, rewards, s.held_out_file, s.seed, _known(s.held_out), s.allow_unsafe_code, gold)
 
 
 def _language(s: Settings, folder: Path, console: Console, trains: bool) -> World:
@@ -171,7 +172,7 @@ def _language(s: Settings, folder: Path, console: Console, trains: bool) -> Worl
         sampler = seating.sampler(s, recipe_of(s), own, loaded, place, say, tell)
 
     def scored(cohort: Sequence[Group], state: TrainerState) -> Scored:
-        return score(cohort, task.rewards, state, failures=folder / "failed_reward.jsonl")
+        return score(cohort, task.rewards, state, folder / "failed_reward.jsonl", task.gold)
 
     # an adapter's weights are float32 whatever its base computes in
     return World(task, policy, sampler, scored, torch.float32 if lora else dtype, loaded)
@@ -182,7 +183,7 @@ def _gym(s: Settings) -> World:
         from groupwise.envs import classic
     except ImportError as error:
         raise ConfigError("gymnasium is not installed: pip install 'groupwise[gym]'") from error
-    names = ("reward", "held_out_file", "stop", "lora_rank", "seats")
+    names = ("reward", "gold", "held_out_file", "stop", "lora_rank", "seats")
     useless = {name: getattr(s, name) for name in names} | {"kind": s.kind != Settings.kind}
     if given := [f"--{name.replace('_', '-')}" for name, value in useless.items() if value]:
         raise ConfigError(f"{', '.join(given)}: only for language models, and {s.task} is an environment")

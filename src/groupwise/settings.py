@@ -43,6 +43,9 @@ class Settings:
     reward: UseAppendAction[tuple[str, ...]] = ()
     """FILE.py:FUNCTION, MODULE:FUNCTION or a built-in one such as random (docs/rewards.md), with =WEIGHT if
     not 1; may be repeated."""
+    gold: UseAppendAction[tuple[str, ...]] = ()
+    """What the run is judged by and never trained on, written as a reward is; may be repeated. A built-in
+    task whose rewards --reward replaces is judged by its own unless this is given (docs/reward-hacking.md)."""
     recipe: str | None = None
     """grpo, dr_grpo, dapo, gspo, cispo, rloo, ... (docs/recipes.md), or FILE.py:NAME of your own."""
     allow_unsafe_code: bool = False

@@ -155,11 +155,14 @@ def evaluate(
     progress: Progress | None = None,
     state: TrainerState | None = None,
 ) -> Evaluation:
-    """Answer n held-out prompts greedily, once each. A part's score is its mean where it applies."""
+    """Answer n held-out prompts greedily, once each. A part's score is its mean where it applies.
+
+    Scores are named NAME for a part of the reward, gold/NAME for a gold reward, and reward.
+    """
     orders = [Order(prompt, 1) for prompt in task.examples(n)]
     cohort = score(sampler.collect(orders, greedy=True, progress=progress), state or TrainerState()).cohort
     numbers = metrics.of_cohort(cohort)
-    parts = [name for name in numbers if name.startswith("rewards/") and name.endswith("/mean")]
+    parts = [name for name in numbers if name.startswith(("rewards/", "gold/")) and name.endswith("/mean")]
     scores = {name.removeprefix("rewards/").removesuffix("/mean"): numbers[name] for name in parts}
     scores |= {"reward": numbers["reward"]} if "reward" in numbers else {}
     return Evaluation(scores, tuple(metrics.samples_of(cohort)))

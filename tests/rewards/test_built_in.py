@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from groupwise.rewards.scoring import TrainerState, score
 from groupwise.rewards.catalogue import load_reward
+from groupwise.rewards.scoring import TrainerState, score
 from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason, Trajectory, Turn
 
 PLACE = "groupwise.rewards"

@@ -201,7 +201,10 @@ def _rewards(run: Run) -> list[Chart]:
             )
         ),
     ]
-    drawn = [run.points(f"eval/{name}") for name in (held_out, *others)]
+    gold = [name.split("/", 1)[1].removesuffix("/mean") for name in _names(run, "gold/.+/mean")]
+    for name in gold:
+        charts += _reward(run, f"Gold: {name}", f"gold/{name}/mean", f"gold/{name}/std", f"eval/gold/{name}")
+    drawn = [run.points(f"eval/{name}") for name in (held_out, *others, *(f"gold/{n}" for n in gold))]
     for name in _names(run, "eval/.+"):
         if run.points(name) not in drawn:
             about = "A held-out score, measured now and then. Healthy: moves with the training reward."
@@ -281,7 +284,7 @@ def _others(run: Run) -> list[Chart]:
     """A chart for each metric that no chart above knows."""
     known = {name for spec in (*LEARNING, *ANSWERS, *UPDATE, *MACHINE) for name in spec.metrics}
     known |= {"step", "step_time", "reward", "reward_std"}
-    own = re.compile(r"rewards/.+/(mean|std)|completions/(mean|min|max)_length|(eval|stopped|time)/.+")
+    own = re.compile(r"(rewards|gold)/.+/(mean|std)|completions/(mean|min|max)_length|(eval|stopped|time)/.+")
     shown = [name for name in _names(run, ".+") if own.fullmatch(name) or NAMES.fullmatch(name)]
     names = [name for name in _names(run, ".+") if name not in known and name not in shown]
     return [
