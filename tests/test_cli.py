@@ -107,7 +107,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
 
 def test_a_run_folder_holds_everything(finished: Path) -> None:
     found = {p.name for p in (finished / "out").iterdir()}
-    logs = {"metrics.jsonl", "samples.jsonl", "evaluations.jsonl"}
+    logs = {"metrics.jsonl", "samples.jsonl", "evaluations.jsonl", "alarms.jsonl"}
     assert found == {"run.json", "result.json", "report.html", "model", "checkpoints"} | logs
 
 
@@ -612,6 +612,8 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], tuple[Any, ...], tuple[str, ..
     "no reward file": (nothing, ("--reward", "reword.py:varied"), ("reword.py", "Did you mean")),
     "no such reward": (nothing, ("--reward", "reward.py:vared"), ("vared", "varied")),
     "one reward twice": (nothing, ("--reward", "reward.py:varied"), ("'varied'",)),
+    "an unknown action": (nothing, ("--guard", "warn"), ("--guard warn", "flag, drop, stop or off")),
+    "an unknown detector": (nothing, ("--guard", "lenght=stop"), ("Did you mean length?",)),
     "no gold file": (nothing, ("--gold", "gould.py:varied"), ("gould.py",)),
     "a weight on gold": (nothing, ("--gold", "reward.py:varied=2"), ("gold reward 'varied'", "weight 2")),
     "no held-out file": (nothing, ("--held-out-file", "held.jsonl"), ("held.jsonl",)),
@@ -727,3 +729,20 @@ def test_two_runs_begun_together_have_folders_of_their_own(
     assert names == ["arithmetic-1", "arithmetic-2", "arithmetic-3"]
     runs.give_up(Path("runs/arithmetic-2"))
     assert sorted(p.name for p in Path("runs").iterdir()) == ["arithmetic-1", "arithmetic-3"]
+
+
+def test_a_run_that_the_guard_stops_ends_with_a_sentence_and_goes_on_when_resumed(world: Path) -> None:
+    """Exit code 3, a checkpoint of the step, and the alarm in a sentence, once."""
+    done = rows_run(
+        world, "--steps", 6, "--kl-scale", 0.1, "--guard", "kl:1e-12=stop", "--dtype", "float32",
+    )  # fmt: skip
+    assert done.code == 3, done.said
+    assert done.said.count("alarm at step 4, kl: KL to the reference is") == 1
+    assert "stopped by the guard: KL to the reference is" in done.said
+    assert "go on    groupwise train --resume out" in done.said
+    assert json.loads((world / "out" / "result.json").read_text())["status"] == "stopped by the guard"
+    assert [p.name for p in (world / "out" / "checkpoints").iterdir()] == ["4"]
+    again = train(world, "--resume", "out")
+    assert again.code == 0, again.said
+    assert [row["step"] for row in lines(world / "out" / "metrics.jsonl")] == list(range(7))
+    assert len(lines(world / "out" / "alarms.jsonl")) == 1

@@ -62,6 +62,7 @@ def test_a_file_may_set_everything(tmp_path: Path) -> None:
             "device": "cpu",
             "dtype": "float32",
             "train_on": "8",
+            "guard": "stop",
         }.get(f.name, f.default)
         for f in dataclasses.fields(Settings)
     }

@@ -50,6 +50,10 @@ class State:
     """What the groups so far taught about their prompts, as JSON: `groups.Plan.remembered`."""
     sampler: Mapping[str, Any] = field(default_factory=dict)
     """What the sampler remembers."""
+    guard: Mapping[str, Any] = field(default_factory=dict)
+    """What the guard knows of the steps so far."""
+    stopped: str = ""
+    """Why the guard ended the run after this step; empty where it did not."""
 
     def after(
         self, step: int, seconds: float, tokens: int, scores: Mapping[str, float], measure: str

@@ -33,6 +33,8 @@ from groupwise.trainer import Run, evaluate
 from groupwise.trainer import train as train_run
 
 console = Console()
+STOPPED = 3
+"""The exit code of a run that the guard ended."""
 
 HELP = """[bold]groupwise[/] trains policies with Group Relative Policy Optimization.
 
@@ -105,6 +107,11 @@ def train(args: Sequence[str]) -> int:
     result = runs.finish(folder, built, state)
     page = report.write(folder)
     _conclude(result, state, folder, page, built, time.perf_counter() - started)
+    if state.stopped:
+        console.print(
+            f"[red]stopped by the guard:[/] {escape(state.stopped)}", highlight=False, soft_wrap=True
+        )
+        return STOPPED
     return 130 if stop.asked else 0
 
 

@@ -28,6 +28,7 @@ from groupwise.policies import CategoricalPolicy, LanguagePolicy, Policy
 from groupwise.precision import best_device, best_dtype
 from groupwise.recipes import RECIPES, Recipe
 from groupwise.rewards.catalogue import load_reward
+from groupwise.rewards.guard import Guard, guard_of
 from groupwise.rewards.scoring import Scored, TrainerState, score
 from groupwise.rollouts import Sampler, TextSampler
 from groupwise.settings import ConfigError, Settings, completed
@@ -105,6 +106,7 @@ def build(
         checkpoints=Checkpoints(folder, s.keep, seating.spared(s)),
         journal=journal,
         stopping=stopping,
+        guard=_guard(s, world.task),
     )
     return Built(run, journal, world.loaded)
 
@@ -121,6 +123,7 @@ def _checked(s: Settings) -> tuple[Recipe, Grouping, Schedule, Optimization]:
             f"lora_rank {s.lora_rank} (at least 0)"
         )
     _sampling(s, task_tokens=1)
+    guard_of(s.guard, {})
     seating.refuse(s, made[0])
     return made
 
@@ -147,6 +150,10 @@ def _task(s: Settings) -> Task:
     rewards = tuple(load_reward(spec) for spec in s.reward)
     gold = tuple(load_reward(spec) for spec in s.gold)
     return load_task(s.task, rewards, s.held_out_file, s.seed, _known(s.held_out), s.allow_unsafe_code, gold)
+
+
+def _guard(s: Settings, task: Task) -> Guard:
+    return guard_of(s.guard, {reward.name: reward.weight for reward in task.rewards})
 
 
 def _language(s: Settings, folder: Path, console: Console, trains: bool) -> World:

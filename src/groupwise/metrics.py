@@ -214,19 +214,25 @@ def _step_of(line: bytes) -> int | None:
 def samples_of(cohort: Sequence[Group]) -> Iterator[dict[str, Any]]:
     """Every trajectory as a line of samples.jsonl."""
     for group in cohort:
-        for i, t in enumerate(group.trajectories):
-            yield {
-                "prompt": group.prompt.content,
-                "group": group.prompt.ordinal,
-                "sample": i,
-                "text": t.text,
-                "reward": t.reward,
-                "parts": dict(t.parts),
-                "gold": dict(t.gold),
-                "extra": dict(t.extra),
-                "advantage": None if t.advantage is None else float(t.advantage.mean()),
-                "n_decisions": t.n_decisions,
-                "stopped": t.stopped,
-                "policy": {"name": t.policy.name, "version": t.policy.version},
-                "columns": dict(group.prompt.columns),
-            }
+        for i in range(len(group.trajectories)):
+            yield sample_of(group, i)
+
+
+def sample_of(group: Group, i: int) -> dict[str, Any]:
+    """The group's i-th trajectory as such a line."""
+    t = group.trajectories[i]
+    return {
+        "prompt": group.prompt.content,
+        "group": group.prompt.ordinal,
+        "sample": i,
+        "text": t.text,
+        "reward": t.reward,
+        "parts": dict(t.parts),
+        "gold": dict(t.gold),
+        "extra": dict(t.extra),
+        "advantage": None if t.advantage is None else float(t.advantage.mean()),
+        "n_decisions": t.n_decisions,
+        "stopped": t.stopped,
+        "policy": {"name": t.policy.name, "version": t.policy.version},
+        "columns": dict(group.prompt.columns),
+    }

@@ -154,7 +154,7 @@ def finish(folder: Path, built: Built, state: State) -> Mapping[str, Any]:
     """Write result.json and, for a language model, model/: a folder that transformers loads."""
     complete = state.step >= built.run.schedule.steps
     result = {
-        "status": "finished" if complete else "interrupted",
+        "status": "finished" if complete else "stopped by the guard" if state.stopped else "interrupted",
         "steps": state.step,
         "train_seconds": round(state.train_seconds, 1),
         "held_out": _held_out(folder, state),

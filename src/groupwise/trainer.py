@@ -15,6 +15,7 @@ from groupwise.metrics import Clock
 from groupwise.policies import Policy, Reference
 from groupwise.recipes import Recipe
 from groupwise.rescue import Rescue
+from groupwise.rewards.guard import Guard, Verdict
 from groupwise.rewards.scoring import Scored, TrainerState
 from groupwise.rollouts import Progress, Sampler
 from groupwise.tasks.task import Task
@@ -58,6 +59,9 @@ class Journal(Protocol):
 
     def evaluation(self, step: int, evaluation: Evaluation) -> None: ...
 
+    def verdict(self, step: int, verdict: Verdict, cohort: Sequence[Group]) -> None:
+        """What the guard says of a step."""
+
     def step(self, step: int, numbers: Mapping[str, float]) -> None: ...
 
 
@@ -81,6 +85,8 @@ class Run:
     journal: Journal
     stopping: Callable[[], bool] = lambda: False
     """Asked after every step; True saves and ends the run."""
+    guard: Guard = Guard()  # noqa: RUF009 - frozen
+    """Looks at every step for signs that the reward is being hacked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,7 @@ class Evaluation:
 
 
 def train(run: Run) -> State:
-    """Train from the last checkpoint, if there is one, to the last step (or until asked to stop)."""
+    """Train from the last checkpoint, if there is one, to the last step, or until it is stopped."""
     clock, rescue = Clock(), Rescue(run.learner, run.checkpoints)
     with rescue("answering held-out prompts"):
         state = _start(run)
@@ -104,7 +110,8 @@ def train(run: Run) -> State:
             with clock("generate"), rescue("writing answers"):
                 answers = run.sampler.collect(plan.orders, progress=run.journal.phase("writing answers"))
             with clock("reward"), rescue("scoring"):
-                plan = plan.answered(run.score(answers, _seen(run, state.step)))
+                scored = run.score(answers, _seen(run, state.step))
+                plan = plan.answered(run.guard.screened(scored, state.guard))
         with clock("learn"), rescue("learning"):
             run.journal.phase("learning")
             recipe = run.learner.scaled(run.recipe)
@@ -116,15 +123,20 @@ def train(run: Run) -> State:
         with clock("write"):
             run.journal.samples(step, asked)
         with clock("evaluate"), rescue("answering held-out prompts"):
-            scores = _evaluate(run, step) if run.schedule.evaluates(step) else {}
+            evaluation = _evaluate(run, step) if run.schedule.evaluates(step) else Evaluation({}, ())
+        with clock("guard"):
+            verdict = run.guard.inspect(step, asked, update.metrics, evaluation.answers, state.guard)
+            run.journal.verdict(step, verdict, asked)
 
         times = clock.take(metrics.count_decisions(asked))
         tokens = metrics.count_tokens(asked)
-        state = state.after(step, times["step_time"], tokens, scores, run.task.measure)
+        state = state.after(step, times["step_time"], tokens, evaluation.scores, run.task.measure)
         state = replace(state, beliefs=plan.remembered(), sampler=run.sampler.memory())
-        numbers = {**metrics.of_cohort(asked), **plan.numbers(cohort), **update.metrics, **times}
-        run.journal.step(step, {**numbers, **_prefixed(scores), "num_tokens": state.num_tokens})
-        stop = run.stopping()
+        state = replace(state, guard=verdict.memory, stopped=verdict.stop)
+        numbers = {**metrics.of_cohort(asked), **plan.numbers(cohort), **update.metrics, **verdict.numbers}
+        numbers |= {**times, **_prefixed(evaluation.scores), "num_tokens": state.num_tokens}
+        run.journal.step(step, numbers)
+        stop = run.stopping() or bool(state.stopped)
         if run.schedule.saves(step) or state.best.get("step") == step or stop:
             with clock("save"):  # counted in the next line: a line is written before its checkpoint
                 run.checkpoints.save(run.learner, state)
@@ -144,7 +156,10 @@ def _start(run: Run) -> State:
     run.sampler.load(state.step)
     run.sampler.recall(state.sampler)
     run.journal.start(state)
-    return state if state.step or state.before else replace(state, before=_evaluate(run, 0))
+    if state.step or state.before:
+        return state
+    evaluation = _evaluate(run, 0)
+    return replace(state, before=evaluation.scores, guard=run.guard.begun(evaluation.answers))
 
 
 def evaluate(
@@ -168,11 +183,11 @@ def evaluate(
     return Evaluation(scores, tuple(metrics.samples_of(cohort)))
 
 
-def _evaluate(run: Run, step: int) -> Mapping[str, float]:
+def _evaluate(run: Run, step: int) -> Evaluation:
     progress = run.journal.phase("held-out answers")
     evaluation = evaluate(run.sampler, run.score, run.task, run.schedule.held_out, progress, _seen(run, step))
     run.journal.evaluation(step, evaluation)
-    return evaluation.scores
+    return evaluation
 
 
 def _prefixed(scores: Mapping[str, float]) -> dict[str, float]:
