@@ -140,3 +140,21 @@ def test_answers_that_the_ensemble_is_far_apart_on_are_pointed_at() -> None:
 def test_rewards_that_saturate(first: float, last: float, judge: dict[str, Any], fires: bool) -> None:
     columns = {"constant": np.clip(rising(first, last, 0.05), 0, 1), **judge}
     assert (first_alarm(constant(), columns, one_group()) is not None) == fires
+
+
+@pytest.mark.parametrize("at", [0, 3, 150, 297, 299])
+def test_one_wild_step_in_a_long_calm_run_is_no_alarm(at: int) -> None:
+    """Noise taken over all steps would be small beside it, and a window of four with it far off."""
+    calm = noisy(rng(), np.full(300, 20.0), 0.3)
+    wild = calm.copy()
+    wild[at] = 500.0
+    for columns in ({"length": wild}, {"length": wild, "correct": noisy(rng(), np.full(300, 0.4), 0.03)}):
+        assert first_alarm(length(), columns, one_group()) is None
+        assert first_alarm(repetition(), {"repetition": wild / 500}, one_group()) is None
+
+
+def test_a_jump_that_stays_is_an_alarm_within_a_dozen_steps() -> None:
+    columns = {"length": noisy(rng(), np.repeat([20.0, 45.0], 100), 0.5)}
+    fired = first_alarm(length(), columns, one_group())
+    assert fired is not None
+    assert 100 < fired <= 112

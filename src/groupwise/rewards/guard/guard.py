@@ -115,7 +115,7 @@ class Guard:
         answers = answers_of(cohort, self.weights)
         [highest] = past.known("highest")
         row = answers.numbers(highest.values[-1] if len(highest) else -math.inf)
-        row |= {name: numbers[name] for name in ("kl",) if name in numbers}
+        row |= {name: numbers[name] for name in ("kl",) if math.isfinite(numbers.get(name, math.nan))}
         history = past.after(step, row).evaluated(step, held_out)
         fired = [(a, watch.action) for watch in self.watches for a in watch.detector(answers, history)]
 

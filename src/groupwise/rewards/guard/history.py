@@ -5,7 +5,8 @@ what it is a mean of. Whether it has moved is told by windows of steps: the mean
 the first w, in units of the standard error of their difference. The noise of one step is the larger of two:
 what neighbouring steps differ by, s² = Σ (x_t − x_{t−1})² / 2(n − 1) (von Neumann, 1941), which a trend
 hardly widens; and the standard errors of the steps themselves, from their groups, which are known better
-while steps are few. Windows of 4, 8, 16 ... steps are tried, for what moves fast and what moves slowly.
+while steps are few. Where the surroundings of either window are wilder than that, they count. Windows of
+4, 8, 16 ... steps are tried, for what moves fast and what moves slowly.
 """
 
 from __future__ import annotations
@@ -148,7 +149,9 @@ def change(course: Course, width: int, start: int = 0) -> Change:
     """From the window that begins at `start` to the last one; there are 2 widths or more from the start."""
     values = course.values
     before, after = float(values[start : start + width].mean()), float(values[-width:].mean())
-    return Change(before, after, _ratio(after - before, course.noise * math.sqrt(2 / width)))
+    # one wild step in either window is noise, however calm the hundreds of steps between
+    near = max(noise(values[start : start + 2 * width]), noise(values[-2 * width :]))
+    return Change(before, after, _ratio(after - before, max(course.noise, near) * math.sqrt(2 / width)))
 
 
 def noise(values: np.ndarray) -> float:
