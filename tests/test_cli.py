@@ -107,7 +107,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
 
 def test_a_run_folder_holds_everything(finished: Path) -> None:
     found = {p.name for p in (finished / "out").iterdir()}
-    logs = {"metrics.jsonl", "samples.jsonl", "evaluations.jsonl"}
+    logs = {"metrics.jsonl", "samples.jsonl", "evaluations.jsonl", "alarms.jsonl"}
     assert found == {"run.json", "result.json", "report.html", "model", "checkpoints"} | logs
 
 
@@ -132,7 +132,8 @@ def test_run_json_says_what_was_done(finished: Path) -> None:
 def test_metrics_have_their_documented_names(finished: Path) -> None:
     """A line a step from 0, the held-out scores before training, on."""
     before, *steps = lines(finished / "out" / "metrics.jsonl")
-    assert before.keys() == {"step", "eval/varied", "eval/reward"}
+    gold = {f"gold/{name}" for name in ("correct", "digits", "alone")}  # the task's own, replaced
+    assert before.keys() == {"step", "eval/varied", "eval/reward", *(f"eval/{name}" for name in gold)}
     assert [row["step"] for row in steps] == [1, 2]
     for row in steps:
         assert {
@@ -143,7 +144,7 @@ def test_metrics_have_their_documented_names(finished: Path) -> None:
             "learning_rate", "sampling/logp_difference/mean", "sampling/logp_difference/max",
             "step_time", "time/generate", "time/reward", "time/learn", "tokens_per_second",
             "peak_memory_gib", "num_tokens", "eval/varied", "eval/reward",
-            *(f"stopped/{reason}" for reason in StopReason),
+            *(f"stopped/{reason}" for reason in StopReason), *(f"{name}/mean" for name in gold),
         } <= row.keys()  # fmt: skip
         assert row["reward"] == pytest.approx(row["rewards/varied/mean"] / 2)
     assert steps[0]["kl"] == pytest.approx(0, abs=1e-6)  # the policy is still its reference
@@ -175,7 +176,7 @@ def test_result_has_scores_before_and_after(finished: Path) -> None:
     assert result["held_out"]["before"] == evaluations[0]["scores"]
     assert result["held_out"]["after"] == evaluations[-1]["scores"]
     best = result["held_out"]["best"]
-    assert best["varied"] == max(e["scores"]["varied"] for e in evaluations[1:])
+    assert best["gold/correct"] == max(e["scores"]["gold/correct"] for e in evaluations[1:])
     assert [a["before"] for a in result["answers"]] == [a["text"] for a in evaluations[0]["answers"]]
     assert [a["after"] for a in result["answers"]] == [a["text"] for a in evaluations[-1]["answers"]]
 
@@ -611,6 +612,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], tuple[Any, ...], tuple[str, ..
     "no reward file": (nothing, ("--reward", "reword.py:varied"), ("reword.py", "Did you mean")),
     "no such reward": (nothing, ("--reward", "reward.py:vared"), ("vared", "varied")),
     "one reward twice": (nothing, ("--reward", "reward.py:varied"), ("'varied'",)),
+    "an unknown action": (nothing, ("--guard", "warn"), ("--guard warn", "flag, drop, stop or off")),
+    "an unknown detector": (nothing, ("--guard", "lenght=stop"), ("Did you mean length?",)),
+    "no gold file": (nothing, ("--gold", "gould.py:varied"), ("gould.py",)),
+    "a weight on gold": (nothing, ("--gold", "reward.py:varied=2"), ("gold reward 'varied'", "weight 2")),
     "no held-out file": (nothing, ("--held-out-file", "held.jsonl"), ("held.jsonl",)),
     "a negative rank": (nothing, ("--lora-rank", -1), ("lora_rank -1",)),
     "seats without a count": (nothing, ("--seats", "current:2,best"), ("'best' is not SOURCE:COUNT",)),
@@ -724,3 +729,20 @@ def test_two_runs_begun_together_have_folders_of_their_own(
     assert names == ["arithmetic-1", "arithmetic-2", "arithmetic-3"]
     runs.give_up(Path("runs/arithmetic-2"))
     assert sorted(p.name for p in Path("runs").iterdir()) == ["arithmetic-1", "arithmetic-3"]
+
+
+def test_a_run_that_the_guard_stops_ends_with_a_sentence_and_goes_on_when_resumed(world: Path) -> None:
+    """Exit code 3, a checkpoint of the step, and the alarm in a sentence, once."""
+    done = rows_run(
+        world, "--steps", 6, "--kl-scale", 0.1, "--guard", "kl:1e-12=stop", "--dtype", "float32",
+    )  # fmt: skip
+    assert done.code == 3, done.said
+    assert done.said.count("alarm at step 4, kl: KL to the reference is") == 1
+    assert "stopped by the guard: KL to the reference is" in done.said
+    assert "go on    groupwise train --resume out" in done.said
+    assert json.loads((world / "out" / "result.json").read_text())["status"] == "stopped by the guard"
+    assert [p.name for p in (world / "out" / "checkpoints").iterdir()] == ["4"]
+    again = train(world, "--resume", "out")
+    assert again.code == 0, again.said
+    assert [row["step"] for row in lines(world / "out" / "metrics.jsonl")] == list(range(7))
+    assert len(lines(world / "out" / "alarms.jsonl")) == 1

@@ -47,6 +47,7 @@ def test_flags_go_before_the_file_and_the_file_before_defaults(tmp_path: Path) -
     assert (got.task, got.steps, got.learning_rate, got.seed) == ("gsm8k", 9, 0.5, 3)
     assert got.reward == ("a.py:f",)
     assert got.prompts is None
+    assert _settings(["--config", str(path), "--reward", "b.py:g"]).reward == ("b.py:g",)
     assert completed(got).prompts == LANGUAGE.prompts
     assert _settings([f"--config={path}", "arithmetic"]).task == "arithmetic"
 
@@ -62,6 +63,7 @@ def test_a_file_may_set_everything(tmp_path: Path) -> None:
             "device": "cpu",
             "dtype": "float32",
             "train_on": "8",
+            "guard": "stop",
         }.get(f.name, f.default)
         for f in dataclasses.fields(Settings)
     }

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from groupwise.checkpoints import State
 from groupwise.journal import COLUMNS, HEADING_EVERY, RunJournal
+from groupwise.rewards.guard import Action, Alarm, Verdict
 from groupwise.tables import examples, scores
 from groupwise.trainer import Evaluation
 from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason, Trajectory, Turn
@@ -184,3 +185,36 @@ def test_answers_show_markup_as_it_stands_and_are_cut() -> None:
     assert "[/bold] no" in text
     assert "x" * 39 + "…" in text
     assert "x" * 40 not in text
+
+
+# ---------------------------------------------------------------------------- alarms
+
+
+def test_an_alarm_is_told_once_with_its_answers_and_once_when_it_is_over(tmp_path: Path) -> None:
+    """Brackets in a sentence are text; what shows it is a line as in samples.jsonl."""
+    shown = Recorded(tmp_path, width=60)
+    shown.journal.start(State())
+    alarm = Alarm("length", "answers grew [/bold] " + "and grew " * 20, "g", ((1, 0),))
+    shown.journal.verdict(3, Verdict(raised=((alarm, Action.STOP),)), [group("a"), group("b")])
+    shown.journal.verdict(4, Verdict(), [group("a")])
+    shown.journal.verdict(9, Verdict(over=(("length/g", 3),)), [group("a")])
+    shown.journal.close()
+    first, last = (json.loads(line) for line in (tmp_path / "alarms.jsonl").read_text().splitlines())
+    assert [s.pop("text") for s in first.pop("samples")] == ["b"]
+    assert first == {"step": 3, "alarm": "length/g", "action": "stop", "message": alarm.message}
+    assert last == {"step": 9, "alarm": "length/g", "since": 3, "over": True}
+    told = shown.lines()
+    assert len(told) == 2
+    assert told[0].startswith("alarm at step 3, length/g: answers grew [/bold] and grew")
+    assert told[1] == "alarm at step 9, length/g is over (since step 3)"
+
+
+def test_alarms_are_rewound_with_the_rest(tmp_path: Path) -> None:
+    """A resumed run raises them again: kept, they would be there twice."""
+    for steps_done in (0, 2):
+        journal = RunJournal(tmp_path, 10, "correct", Console(quiet=True))
+        journal.start(State(steps_done, before={"correct": 0.0}))
+        for step in range(steps_done + 1, 5):
+            journal.verdict(step, Verdict(raised=((Alarm("a", "m"), Action.FLAG),)), [group()])
+        journal.close()
+    assert steps(tmp_path / "alarms.jsonl") == [1, 2, 3, 4]

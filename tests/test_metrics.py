@@ -103,6 +103,7 @@ def test_samples_are_lines_of_plain_values() -> None:
         "text": "said",
         "reward": 0.5,
         "parts": {"x": None},
+        "gold": {},
         "extra": {"note": [1]},
         "advantage": 0.25,
         "n_decisions": 2,

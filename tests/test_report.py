@@ -433,3 +433,69 @@ def test_logarithmic_ticks_enclose_the_values(low: float, high: float) -> None:
     found = charts.log_ticks(low, high)
     assert 2 <= len(found) <= 7
     assert found[0] <= low <= high <= found[-1] * (1 + 1e-9)
+
+
+# ---------------------------------------------------------------- alarms
+
+
+def alarmed(path: Path, *lines_: dict[str, Any]) -> Path:
+    rows = [metrics(s, **{"guard/alarms": 0.0, "guard/repetition": s / 100}) for s in range(1, 31)]
+    return folder(path, metrics=rows, alarms=list(lines_))
+
+
+RAISED = {"step": 12, "alarm": "length", "action": "flag", "message": "answers grew"}
+
+
+def test_alarms_are_told_with_their_answers_and_marked_on_the_curves(tmp_path: Path) -> None:
+    shown = answer(12, 3, 1, gold={"correct": 0.25}, text="a very long answer", prompt="how long?")
+    path = alarmed(tmp_path, {**RAISED, "samples": [shown]}, {"step": 20, "alarm": "length", "over": True})
+    text, page, _ = load(path)
+    told = page.text[page.text.index("Alarms step 12") :]
+    assert "step 12 · over at step 20 · flag length answers grew." in told
+    for words in ("a very long answer", "how long?"):
+        assert words in told
+    assert "correct 0.25" in told
+    assert "Repetition" in page.text
+    assert "knows nothing about" in page.text  # something/new
+    assert "guard/" not in page.text
+    marks = page.of("line", "alarm")
+    assert marks
+    assert len({mark["x1"] for mark in marks}) == 1
+    assert "Vertical lines are alarms" in text
+
+
+def test_an_alarm_that_still_stands_says_so(tmp_path: Path) -> None:
+    again = {**RAISED, "step": 25}
+    path = alarmed(tmp_path, RAISED, {"step": 20, "alarm": "length", "over": True}, again)
+    _, page, _ = load(path)
+    assert "step 12 · over at step 20" in page.text
+    assert "step 25 · not over" in page.text
+
+
+def test_no_alarm_and_no_guard_are_two_things(tmp_path: Path) -> None:
+    _, page, _ = load(alarmed(tmp_path))
+    assert "No alarm was raised." in page.text
+    assert not page.of("line", "alarm")
+    (tmp_path / "other").mkdir()
+    _, page, _ = load(folder(tmp_path / "other", metrics=[metrics(1)]))
+    assert "No guard looked at this run." in page.text
+
+
+def test_hostile_alarms_stay_text(tmp_path: Path) -> None:
+    row = {"step": 2, "alarm": HOSTILE, "action": HOSTILE, "message": HOSTILE}
+    odd = answer(2, 1, 0, text=HOSTILE, prompt=HOSTILE, gold={HOSTILE: HOSTILE})
+    path = alarmed(tmp_path, {**row, "samples": [odd, 3, None]}, {**row, "samples": "x"}, {"step": 3})
+    text, page, _ = load(path)
+    assert "<img" not in text
+    assert page.text.count('<img src=x onerror="alert(1)">') > 5
+    assert "unnamed" in page.text
+
+
+def test_gold_rewards_have_charts_of_their_own(tmp_path: Path) -> None:
+    rows = [metrics(s, **{"gold/right/mean": s / 40, "gold/right/std": 0.1}) for s in range(1, 31)]
+    rows[9]["eval/gold/right"] = 0.5
+    _, page, data = load(folder(tmp_path, metrics=rows))
+    assert "Gold: right" in page.text
+    assert page.text.count("Held out: gold/right") == 0
+    [chart] = [c for c in data if len(c["series"]) == 2 and c["series"][0]["values"][-1] == 0.75]
+    assert chart["series"][1]["values"] == [0.5]

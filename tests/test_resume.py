@@ -48,6 +48,7 @@ ADAPTIVE = (
 RUNS: dict[str, tuple[Any, ...]] = {
     "language": (*LANGUAGE, *COMMON),
     "language-kl-bfloat16": (*LANGUAGE, *COMMON, "--kl-scale", 0.1, "--dtype", "bfloat16", "--epochs", 2),
+    "guarded": (*LANGUAGE, *COMMON, "--kl-scale", 0.1, "--guard", "drop,kl:1e-9=flag"),
     "language-adaptive": (*ADAPTIVE, *COMMON),
     "mixed": (*LANGUAGE, *COMMON, "--seats", "current:2,latest-1:2", "--keep", 1),
     "gym": ("gym:CartPole-v1", *COMMON, "--prompts", 2, "--held-out", 2, "--epochs", 2),
@@ -98,7 +99,7 @@ def newest(out: Path) -> Path:
 def differences(out: Path, other: Path) -> list[str]:
     """What two runs do not have in common, down to the last bit."""
     found = []
-    for name in ("samples.jsonl", "evaluations.jsonl"):
+    for name in ("samples.jsonl", "evaluations.jsonl", "alarms.jsonl"):
         if (out / name).read_bytes() != (other / name).read_bytes():
             steps = [[row["step"] for row in lines(folder / name)] for folder in (out, other)]
             found.append(f"{name}: steps {steps}" if steps[0] != steps[1] else name)
@@ -108,7 +109,7 @@ def differences(out: Path, other: Path) -> list[str]:
     if scores(out) != scores(other):
         found.append(f"result.json: {scores(out)}, {scores(other)}")
     if remembered(out) != remembered(other):
-        found.append("state.json: beliefs")
+        found.append("state.json: beliefs or guard")
     for file in ("weights.safetensors", "optimizer.safetensors"):
         found += [f"{file}: {name}" for name in unequal(newest(out) / file, newest(other) / file)]
     if (other / "model").exists():
@@ -135,8 +136,9 @@ def scores(out: Path) -> Any:
 
 
 def remembered(out: Path) -> Any:
-    """What the last checkpoint keeps of its prompts, as text: down to the last digit."""
-    return json.dumps(json.loads((newest(out) / "state.json").read_text())["beliefs"])
+    """What the last checkpoint keeps of its prompts and its guard, as text: down to the last digit."""
+    state = json.loads((newest(out) / "state.json").read_text())
+    return json.dumps([state["beliefs"], state["guard"]])
 
 
 def dying_at(operation: int) -> str:
@@ -203,9 +205,19 @@ def test_the_adaptive_run_does_what_is_to_be_resumed() -> None:
 
 
 @pytest.mark.slow
+def test_the_guarded_run_raises_an_alarm_to_be_resumed() -> None:
+    """Else the equality of two empty files would say little."""
+    [alarm] = lines(undisturbed("guarded") / "alarms.jsonl")
+    assert (alarm["step"], alarm["alarm"]) == (4, "kl")
+    history = json.loads((newest(undisturbed("guarded")) / "state.json").read_text())["guard"]["history"]
+    assert history["steps"] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "seed"),
     [
+        ("guarded", 5),
         ("language", 0),
         ("language", 1),
         ("language-kl-bfloat16", 2),

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.console import Console
 from groupwise.checkpoints import State
 from groupwise.config import build
 from groupwise.journal import RunJournal
+from groupwise.rewards.guard import Action, Alarm, Guard, Watch, guard_of
 from groupwise.rewards.scoring import Reward, Scored, TrainerState, score
 from groupwise.settings import Settings
 from groupwise.tasks.task import Task
@@ -90,6 +91,15 @@ def test_evaluate_gives_means_over_greedy_answers() -> None:
     assert (few.scores["right"], len(few.answers)) == (1.0, 1)
 
 
+def test_evaluate_gives_gold_scores_beside_the_parts() -> None:
+    """Held-out gold is what a hacked reward is found out by; a name in both is two scores."""
+    task = Task("t", ROWS, ROWS, (Reward("length", length),), gold=(Reward("length", right),))
+    got = evaluate(Echo(), lambda cohort, state: score(cohort, task.rewards, state, gold=task.gold), task, 10)
+    assert got.scores == {"length": 3.0, "gold/length": 0.5, "reward": 3.0}
+    assert [a["gold"] for a in got.answers] == [{"length": v} for v in (1.0, 0.0, 1.0, 0.0)]
+    assert task.measure in got.scores
+
+
 def test_a_part_that_applies_to_nothing_has_no_score() -> None:
     task = Task("t", ROWS, [ROWS[0]], (Reward("length", length),))
     got = evaluate(Echo(), lambda cohort, state: score(cohort, task.rewards, state), task, 4)
@@ -129,6 +139,9 @@ class Notes:
 
     def evaluation(self, step: int, evaluation: Any) -> None:
         self.calls.append(("evaluation", step, evaluation))
+
+    def verdict(self, step: int, verdict: Any, cohort: Any) -> None:
+        self.calls += [("alarm", step, alarm, cohort) for alarm, _ in verdict.raised]
 
     def step(self, step: int, numbers: Any) -> None:
         self.calls.append(("step", step, numbers))
@@ -292,3 +305,92 @@ def test_the_best_is_kept_though_its_step_is_no_save_step(tmp_path: Path) -> Non
     run = cart(tmp_path)
     state = train(replace(run, schedule=replace(run.schedule, evaluate_every=1, save_every=1000)))
     assert int(state.best["step"]) in run.checkpoints.steps()
+
+
+# ---------------------------------------------------------------------------- the guard
+
+
+@dataclass(frozen=True)
+class Fires:
+    """At a step, pointing at the first answer of every group."""
+
+    at: int
+    name: str = "fires"
+
+    def __call__(self, answers: Any, history: Any) -> list[Alarm]:
+        return [Alarm(self.name, "look", offenders=((1, 2),))] if history.steps[-1] == self.at else []
+
+    def offending(self, answers: Any, history: Any) -> list[tuple[int, int]]:
+        return [place for place in answers.places if place[1] == 0]
+
+
+def test_a_guard_that_only_tells_changes_no_weight(tmp_path: Path) -> None:
+    """No guard, one that is off, one that looks, one whose alarm comes: the same bits."""
+    told = Guard((Watch(Fires(2)),))
+    runs = [
+        replace(cart(tmp_path / name), **({} if guard is None else {"guard": guard}))
+        for name, guard in {"none": Guard(), "off": guard_of("off", {}), "flag": None, "told": told}.items()
+    ]
+    states = [train(run) for run in runs]
+    assert all(torch.equal(weights_of(run), weights_of(runs[0])) for run in runs)
+    assert [bool(state.guard) for state in states] == [False, False, True, True]
+    folders = [run.folder for run in runs]
+    samples = [(folder / "samples.jsonl").read_bytes() for folder in folders]
+    assert samples == [samples[0]] * 4
+    [alarm] = [json.loads(line) for line in (folders[3] / "alarms.jsonl").read_text().splitlines()]
+    assert (alarm["step"], alarm["alarm"], alarm["action"]) == (2, "fires", "flag")
+    shown = [json.loads(line) for line in samples[3].decode().splitlines()]
+    last = {k: v for k, v in shown[11].items() if k != "step"}
+    assert alarm["samples"] == [last]  # step 2, group 1, answer 2
+
+
+def test_a_guard_that_drops_trains_on_the_others(tmp_path: Path) -> None:
+    """What it drops is left out before the advantages, counted, and written down with the reason."""
+    notes, run = Notes(), cart(tmp_path, steps=1)
+    train(replace(run, journal=notes, guard=Guard((Watch(Fires(9), Action.DROP),))))
+    [(_, _, written)] = [call for call in notes.calls if call[0] == "samples"]
+    for g in written:
+        first, *others = g.trajectories
+        assert (first.reward, first.extra) == (None, {"guard": "fires"})
+        assert not first.advantage.any()
+        rewards = np.array([t.reward for t in others])
+        # dr_grpo: the reward less the mean, of those that were left
+        assert [t.advantage[0] for t in others] == pytest.approx(rewards - rewards.mean(), rel=1e-5)
+    [(_, _, numbers)] = [call for call in notes.calls if call[0] == "step"]
+    assert (numbers["guard/dropped"], numbers["rewards/unscored"]) == (2, pytest.approx(1 / 3))
+
+
+def test_a_guard_that_stops_saves_and_a_resumed_run_goes_on(tmp_path: Path) -> None:
+    stopping = Guard((Watch(Fires(2), Action.STOP),))
+    run = replace(cart(tmp_path, steps=4), guard=stopping)
+    state = train(run)
+    assert (state.step, state.stopped) == (2, "look")
+    assert run.checkpoints.steps() == [2]
+    again = replace(cart(tmp_path, steps=4), guard=stopping)
+    state = train(again)
+    assert (state.step, state.stopped) == (4, "")
+    undisturbed = replace(cart(tmp_path / "other", steps=4), guard=Guard((Watch(Fires(2)),)))
+    assert train(undisturbed).guard == state.guard
+    assert torch.equal(weights_of(undisturbed), weights_of(again))
+
+
+def test_the_held_out_answers_before_training_are_remembered(tmp_path: Path) -> None:
+    """Without them a fall from the very start would have nothing to be measured by."""
+    run = cart(tmp_path, steps=1)
+
+    def judged(cohort: Sequence[Group], state: TrainerState) -> Scored:
+        held_out = cohort[0].prompt.row is None
+        value = 1.0 - state.global_step if held_out else 0.5
+        return Scored(
+            [
+                replace(g, trajectories=tuple(replace(t, gold={"g": value}) for t in g.trajectories))
+                for g in run.score(cohort, state).cohort
+            ]
+        )
+
+    state = train(replace(run, score=judged))
+    history = state.guard["history"]
+    assert [(h.step, list(h.values)) for h in (history["peaks"]["g"], history["latest"]["g"])] == [
+        (0, [1.0, 1.0]),
+        (1, [0.0, 0.0]),
+    ]

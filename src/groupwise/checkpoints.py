@@ -50,6 +50,10 @@ class State:
     """What the groups so far taught about their prompts, as JSON: `groups.Plan.remembered`."""
     sampler: Mapping[str, Any] = field(default_factory=dict)
     """What the sampler remembers."""
+    guard: Mapping[str, Any] = field(default_factory=dict)
+    """What the guard knows of the steps so far."""
+    stopped: str = ""
+    """Why the guard ended the run after this step; empty where it did not."""
 
     owed: Mapping[str, float] = field(default_factory=dict)
     """The last step's numbers, where its held-out evaluation was broken off before they were written down;

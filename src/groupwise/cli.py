@@ -34,6 +34,8 @@ from groupwise.trainer import Run, evaluate
 from groupwise.trainer import train as train_run
 
 console = Console()
+STOPPED = 3
+"""The exit code of a run that the guard ended."""
 
 HELP = """[bold]groupwise[/] trains policies with Group Relative Policy Optimization.
 
@@ -109,6 +111,11 @@ def train(args: Sequence[str]) -> int:
     result = runs.finish(folder, built, state)
     page = report.write(folder)
     _conclude(result, state, folder, page, built, time.perf_counter() - started)
+    if state.stopped:
+        console.print(
+            f"[red]stopped by the guard:[/] {escape(state.stopped)}", highlight=False, soft_wrap=True
+        )
+        return STOPPED
     return 130 if stop.asked else 0
 
 
@@ -150,8 +157,11 @@ def _settings(args: Sequence[str], command: str = "train", about: str | None = N
     elif file is not None:
         base = replace(read_toml(Path(file)), config=Path(file))
         # flags take the place of the file's, and are not added to them
-        reward, stop = (_value_of(args, flag) is None for flag in ("--reward", "--stop"))
-        base = replace(base, reward=base.reward if reward else (), stop=base.stop if stop else ())
+        reward, gold, stop = (
+            () if _value_of(args, f"--{name}") is not None else getattr(base, name)
+            for name in ("reward", "gold", "stop")
+        )
+        base = replace(base, reward=reward, gold=gold, stop=stop)
     settings = tyro.cli(
         Settings, args=list(args), default=base, prog=f"groupwise {command}", description=about
     )

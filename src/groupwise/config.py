@@ -28,6 +28,7 @@ from groupwise.policies import CategoricalPolicy, LanguagePolicy, Policy
 from groupwise.precision import best_device, best_dtype
 from groupwise.recipes import RECIPES, Recipe
 from groupwise.rewards.catalogue import load_reward
+from groupwise.rewards.guard import Guard, guard_of
 from groupwise.rewards.scoring import Scored, TrainerState, score
 from groupwise.rollouts import Sampler, TextSampler
 from groupwise.settings import ConfigError, Settings, completed
@@ -105,6 +106,7 @@ def build(
         checkpoints=Checkpoints(folder, s.keep, seating.spared(s)),
         journal=journal,
         stopping=stopping,
+        guard=_guard(s, world.task),
     )
     return Built(run, journal, world.loaded)
 
@@ -121,6 +123,7 @@ def _checked(s: Settings) -> tuple[Recipe, Grouping, Schedule, Optimization]:
             f"lora_rank {s.lora_rank} (at least 0)"
         )
     _sampling(s, task_tokens=1)
+    guard_of(s.guard, {})
     seating.refuse(s, made[0])
     return made
 
@@ -145,7 +148,12 @@ def _outlook(s: Settings, task: Task, say: Say) -> Outlook:
 
 def _task(s: Settings) -> Task:
     rewards = tuple(load_reward(spec) for spec in s.reward)
-    return load_task(s.task, rewards, s.held_out_file, s.seed, _known(s.held_out), s.allow_unsafe_code)
+    gold = tuple(load_reward(spec) for spec in s.gold)
+    return load_task(s.task, rewards, s.held_out_file, s.seed, _known(s.held_out), s.allow_unsafe_code, gold)
+
+
+def _guard(s: Settings, task: Task) -> Guard:
+    return guard_of(s.guard, {reward.name: reward.weight for reward in task.rewards})
 
 
 def _language(s: Settings, folder: Path, console: Console, trains: bool) -> World:
@@ -171,7 +179,7 @@ def _language(s: Settings, folder: Path, console: Console, trains: bool) -> Worl
         sampler = seating.sampler(s, recipe_of(s), own, loaded, place, say, tell)
 
     def scored(cohort: Sequence[Group], state: TrainerState) -> Scored:
-        return score(cohort, task.rewards, state, failures=folder / "failed_reward.jsonl")
+        return score(cohort, task.rewards, state, folder / "failed_reward.jsonl", task.gold)
 
     # an adapter's weights are float32 whatever its base computes in
     return World(task, policy, sampler, scored, torch.float32 if lora else dtype, loaded)
@@ -182,7 +190,7 @@ def _gym(s: Settings) -> World:
         from groupwise.envs import classic
     except ImportError as error:
         raise ConfigError("gymnasium is not installed: pip install 'groupwise[gym]'") from error
-    names = ("reward", "held_out_file", "stop", "lora_rank", "seats")
+    names = ("reward", "gold", "held_out_file", "stop", "lora_rank", "seats")
     useless = {name: getattr(s, name) for name in names} | {"kind": s.kind != Settings.kind}
     if given := [f"--{name.replace('_', '-')}" for name, value in useless.items() if value]:
         raise ConfigError(f"{', '.join(given)}: only for language models, and {s.task} is an environment")

@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from groupwise.checkpoints import State
-from groupwise.metrics import JsonLines, Writer, rewind, samples_of
+from groupwise.metrics import JsonLines, Writer, rewind, sample_of, samples_of
+from groupwise.rewards.guard import Verdict
 from groupwise.rollouts import Progress as Report
 from groupwise.trainer import Evaluation
 from groupwise.trajectory import Group
 
-FILES = ("metrics.jsonl", "samples.jsonl", "evaluations.jsonl")
+FILES = ("metrics.jsonl", "samples.jsonl", "evaluations.jsonl", "alarms.jsonl")
 
 COLUMNS = (
     # heading, width, name of the number, format; see FIRST_TO_GO for narrow screens
@@ -40,7 +42,7 @@ HEADING_EVERY = 25
 
 
 class RunJournal:
-    """metrics.jsonl, samples.jsonl and evaluations.jsonl of a folder, further writers, and the console."""
+    """The files of a folder (`FILES`), further writers, and the console."""
 
     def __init__(
         self,
@@ -70,7 +72,7 @@ class RunJournal:
             written = state.step - (bool(state.owed) and name != "samples.jsonl")
             rewind(self._folder / name, written if started else -1)
         self._files = [JsonLines(self._folder / name) for name in FILES]
-        self._metrics, self._samples, self._evaluations = self._files
+        self._metrics, self._samples, self._evaluations, self._alarms = self._files
         self._all = self._bar.add_task("steps", total=self._steps, completed=state.step, note="")
         self._now = self._bar.add_task("starting", total=None, note="")
         self._bar.start()
@@ -99,6 +101,19 @@ class RunJournal:
         if step == 0:
             self._metrics.write(0, {f"eval/{name}": value for name, value in evaluation.scores.items()})
             self._line(0, {f"eval/{self._measure}": evaluation.scores.get(self._measure, 0.0)})
+
+    def verdict(self, step: int, verdict: Verdict, cohort: Sequence[Group]) -> None:
+        """A line where an alarm is raised, with the answers that show it, and one where it is over."""
+        for alarm, action in verdict.raised:
+            line = {"alarm": alarm.key, "action": action, "message": alarm.message}
+            samples = [sample_of(cohort[g], i) for g, i in alarm.offenders]
+            self._alarms.write(step, {**line, "samples": samples})
+            said = escape(f"{alarm.key}: {alarm.message}")
+            self._console.print(f"[red]alarm[/] at step {step}, {said}", highlight=False, soft_wrap=True)
+        for key, since in verdict.over:
+            self._alarms.write(step, {"alarm": key, "since": since, "over": True})
+            said = escape(f"{key} is over (since step {since})")
+            self._console.print(f"[green]alarm[/] at step {step}, {said}", highlight=False, soft_wrap=True)
 
     def step(self, step: int, numbers: Mapping[str, float]) -> None:
         self._metrics.write(step, numbers)

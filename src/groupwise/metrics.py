@@ -49,11 +49,18 @@ def _rewards(cohort: Sequence[Group], members: Sequence[Trajectory]) -> dict[str
         numbers["frac_reward_zero_std"] = float(
             np.mean([is_flat(torch.from_numpy(r)) for r in per_group if len(r) > 1])
         )
-    for name in dict.fromkeys(name for t in members for name in t.parts):
-        known = np.array([v for t in members if (v := t.parts.get(name)) is not None])
+    parts = _spread([t.parts for t in members], "rewards")
+    return {**numbers, **parts, **_spread([t.gold for t in members], "gold")}
+
+
+def _spread(values: Sequence[Mapping[str, float | None]], prefix: str) -> dict[str, float]:
+    """Mean and deviation of each name over the answers that have it."""
+    numbers: dict[str, float] = {}
+    for name in dict.fromkeys(name for row in values for name in row):
+        known = np.array([v for row in values if (v := row.get(name)) is not None])
         if len(known):
-            numbers[f"rewards/{name}/mean"] = float(known.mean())
-            numbers[f"rewards/{name}/std"] = float(known.std())
+            numbers[f"{prefix}/{name}/mean"] = float(known.mean())
+            numbers[f"{prefix}/{name}/std"] = float(known.std())
     return numbers
 
 
@@ -215,18 +222,25 @@ def _step_of(line: bytes) -> int | None:
 def samples_of(cohort: Sequence[Group]) -> Iterator[dict[str, Any]]:
     """Every trajectory as a line of samples.jsonl."""
     for group in cohort:
-        for i, t in enumerate(group.trajectories):
-            yield {
-                "prompt": group.prompt.content,
-                "group": group.prompt.ordinal,
-                "sample": i,
-                "text": t.text,
-                "reward": t.reward,
-                "parts": dict(t.parts),
-                "extra": dict(t.extra),
-                "advantage": None if t.advantage is None else float(t.advantage.mean()),
-                "n_decisions": t.n_decisions,
-                "stopped": t.stopped,
-                "policy": {"name": t.policy.name, "version": t.policy.version},
-                "columns": dict(group.prompt.columns),
-            }
+        for i in range(len(group.trajectories)):
+            yield sample_of(group, i)
+
+
+def sample_of(group: Group, i: int) -> dict[str, Any]:
+    """The group's i-th trajectory as such a line."""
+    t = group.trajectories[i]
+    return {
+        "prompt": group.prompt.content,
+        "group": group.prompt.ordinal,
+        "sample": i,
+        "text": t.text,
+        "reward": t.reward,
+        "parts": dict(t.parts),
+        "gold": dict(t.gold),
+        "extra": dict(t.extra),
+        "advantage": None if t.advantage is None else float(t.advantage.mean()),
+        "n_decisions": t.n_decisions,
+        "stopped": t.stopped,
+        "policy": {"name": t.policy.name, "version": t.policy.version},
+        "columns": dict(group.prompt.columns),
+    }

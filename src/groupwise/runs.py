@@ -135,7 +135,7 @@ def opened(name: str, task: str | None = None, rewards: tuple[str, ...] = ()) ->
         return _build(Settings(task=task or "arithmetic", model=name, reward=rewards))
     settings = replace(settings_of(folder), tensorboard=False)
     if task is not None:
-        settings = replace(settings, task=task, reward=(), held_out_file=None)
+        settings = replace(settings, task=task, reward=(), gold=(), held_out_file=None)
     settings = replace(settings, reward=rewards or settings.reward)
     checkpoints = Checkpoints(folder)
     if step is None and not checkpoints.steps():  # deleted, or none written yet
@@ -165,7 +165,7 @@ def finish(folder: Path, built: Built, state: State) -> Mapping[str, Any]:
     """Write result.json and, for a language model, model/: a folder that transformers loads."""
     complete = state.step >= built.run.schedule.steps
     result = {
-        "status": "finished" if complete else "interrupted",
+        "status": "finished" if complete else "stopped by the guard" if state.stopped else "interrupted",
         "steps": state.step,
         "train_seconds": round(state.train_seconds, 1),
         "held_out": _held_out(folder, state),
@@ -224,10 +224,17 @@ def _before_after(folder: Path, measure: str, n: int = 12) -> list[dict[str, Any
             "after": b["text"],
             "reward_before": a["reward"],
             "reward_after": b["reward"],
-            "right": (b["parts"].get(measure, b["reward"]) or 0) > 0,
+            "right": (_measured(b, measure) or 0) > 0,
         }
         for a, b in pairs
     ]
+
+
+def _measured(answer: Mapping[str, Any], measure: str) -> float | None:
+    """What an answer got by a task's measure."""
+    if measure.startswith("gold/"):
+        return answer.get("gold", {}).get(measure.removeprefix("gold/"))
+    return answer["parts"].get(measure, answer["reward"])
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -43,6 +43,13 @@ class Settings:
     reward: UseAppendAction[tuple[str, ...]] = ()
     """FILE.py:FUNCTION, MODULE:FUNCTION, a built-in one such as random, or the folder of a reward model
     (docs/rewards.md), with =WEIGHT if not 1; may be repeated."""
+    gold: UseAppendAction[tuple[str, ...]] = ()
+    """What the run is judged by and never trained on, written as a reward is; may be repeated. A
+    built-in task whose rewards --reward replaces is judged by its own unless this is given
+    (docs/reward-hacking.md)."""
+    guard: str = "flag"
+    """What is done about signs of reward hacking: flag, drop (answers that show it), stop or off; and for one
+    sign NAME=ACTION, as in flag,length=stop,copied=drop,kl:0.5=stop (docs/reward-hacking.md)."""
     recipe: str | None = None
     """grpo, dr_grpo, dapo, gspo, cispo, rloo, ... (docs/recipes.md), or FILE.py:NAME of your own."""
     allow_unsafe_code: bool = False

@@ -16,6 +16,7 @@ from groupwise.policies import Policy, Reference
 from groupwise.recipes import Recipe
 from groupwise.rescue import Rescue
 from groupwise.rewards.ahead import Ahead
+from groupwise.rewards.guard import Guard, Verdict
 from groupwise.rewards.scoring import Scored, TrainerState
 from groupwise.rollouts import Progress, Sampler
 from groupwise.tasks.task import Task
@@ -59,6 +60,9 @@ class Journal(Protocol):
 
     def evaluation(self, step: int, evaluation: Evaluation) -> None: ...
 
+    def verdict(self, step: int, verdict: Verdict, cohort: Sequence[Group]) -> None:
+        """What the guard says of a step."""
+
     def step(self, step: int, numbers: Mapping[str, float]) -> None: ...
 
 
@@ -82,6 +86,8 @@ class Run:
     journal: Journal
     stopping: Callable[[], bool] = lambda: False
     """Asked after every step; True saves and ends the run."""
+    guard: Guard = Guard()  # noqa: RUF009 - frozen
+    """Looks at every step for signs that the reward is being hacked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ class Evaluation:
 
 
 def train(run: Run) -> State:
-    """Train from the last checkpoint, if there is one, to the last step (or until asked to stop)."""
+    """Train from the last checkpoint, if there is one, to the last step, or until it is stopped."""
     clock, rescue = Clock(), Rescue(run.learner, run.checkpoints)
     state = _start(run, clock, rescue)
 
@@ -101,7 +107,8 @@ def train(run: Run) -> State:
         rescue.hold(state)
         plan = groups.plan(run.grouping, run.task, run.schedule.prompts, run.seed, step, state.beliefs)
         while plan.orders:  # once, and again where groups that taught nothing are replaced
-            plan = plan.answered(_scored(run, plan.orders, _seen(run, state), clock, rescue))
+            scored = _scored(run, plan.orders, _seen(run, state), clock, rescue)
+            plan = plan.answered(run.guard.screened(scored, state.guard))
         with clock("learn"), rescue("learning"):
             run.journal.phase("learning")
             recipe = run.learner.scaled(run.recipe)
@@ -112,13 +119,17 @@ def train(run: Run) -> State:
         asked = [*cohort, *plan.replaced]
         with clock("write"):
             run.journal.samples(step, asked)
+        with clock("guard"):
+            verdict = run.guard.inspect(step, asked, update.metrics, state.guard)
+            run.journal.verdict(step, verdict, asked)
 
         times = clock.take(metrics.count_decisions(asked))
         state = state.after(step, times["step_time"], metrics.count_tokens(asked))
         state = replace(state, beliefs=plan.remembered(), sampler=run.sampler.memory())
-        numbers = {**metrics.of_cohort(asked), **plan.numbers(cohort), **update.metrics, **times}
-        state = _written(run, replace(state, owed=numbers), clock, rescue)
-        stop = run.stopping()
+        state = replace(state, guard=verdict.memory, stopped=verdict.stop)
+        numbers = {**metrics.of_cohort(asked), **plan.numbers(cohort), **update.metrics, **verdict.numbers}
+        state = _written(run, replace(state, owed={**numbers, **times}), asked, clock, rescue)
+        stop = run.stopping() or bool(state.stopped)
         if run.schedule.saves(step) or state.best.get("step") == step or stop:
             with clock("save"):  # counted in the next line: a line is written before its checkpoint
                 run.checkpoints.save(run.learner, state)
@@ -139,13 +150,19 @@ def _scored(run: Run, orders: Sequence[Order], seen: TrainerState, clock: Clock,
             return run.score(answers, seen)
 
 
-def _written(run: Run, state: State, clock: Clock, rescue: Rescue) -> State:
+def _written(run: Run, state: State, cohort: Sequence[Group], clock: Clock, rescue: Rescue) -> State:
     """With the numbers of its last step written down, held-out scores among them where they are due."""
     rescue.hold(state)
-    with clock("evaluate"), rescue("answering held-out prompts"):
-        scores = _evaluate(run, state) if run.schedule.evaluates(state.step) else {}
-    numbers = {**state.owed, **clock.apart("evaluate"), **_prefixed(scores), "num_tokens": state.num_tokens}
-    run.journal.step(state.step, numbers)
+    scores: Mapping[str, float] = {}
+    if run.schedule.evaluates(state.step):
+        with clock("evaluate"), rescue("answering held-out prompts"):
+            evaluation = _evaluate(run, state)
+            verdict = run.guard.examine(state.step, evaluation.answers, cohort, state.guard)
+            run.journal.verdict(state.step, verdict, cohort)
+        scores = evaluation.scores
+        state = replace(state, guard=verdict.memory, stopped=state.stopped or verdict.stop)
+        state = replace(state, owed={**state.owed, **clock.apart("evaluate")})
+    run.journal.step(state.step, {**state.owed, **_prefixed(scores), "num_tokens": state.num_tokens})
     return state.scored(scores, run.task.measure)
 
 
@@ -162,9 +179,10 @@ def _start(run: Run, clock: Clock, rescue: Rescue) -> State:
         run.sampler.recall(state.sampler)
         run.journal.start(state)
         if not state.step and not state.before:
-            return replace(state, before=_evaluate(run, state))
+            evaluation = _evaluate(run, state)
+            return replace(state, before=evaluation.scores, guard=run.guard.begun(evaluation.answers))
     if state.owed:
-        state = _written(run, state, clock, rescue)
+        state = _written(run, state, (), clock, rescue)
         run.checkpoints.save(run.learner, state)
     return state
 
@@ -177,23 +195,24 @@ def evaluate(
     progress: Progress | None = None,
     state: TrainerState | None = None,
 ) -> Evaluation:
-    """Answer n held-out prompts greedily, once each. A part's score is its mean where it applies."""
+    """Answer n held-out prompts greedily, once each. A part's score is its mean where it applies.
+
+    Scores are named NAME for a part of the reward, gold/NAME for a gold reward, and reward.
+    """
     orders = [Order(prompt, 1) for prompt in task.examples(n)]
     cohort = score(sampler.collect(orders, greedy=True, progress=progress), state or TrainerState()).cohort
     numbers = metrics.of_cohort(cohort)
-    parts = [name for name in numbers if name.startswith("rewards/") and name.endswith("/mean")]
+    parts = [name for name in numbers if name.startswith(("rewards/", "gold/")) and name.endswith("/mean")]
     scores = {name.removeprefix("rewards/").removesuffix("/mean"): numbers[name] for name in parts}
     scores |= {"reward": numbers["reward"]} if "reward" in numbers else {}
     return Evaluation(scores, tuple(metrics.samples_of(cohort)))
 
 
-def _evaluate(run: Run, state: State) -> Mapping[str, float]:
-    progress = run.journal.phase("held-out answers")
-    evaluation = evaluate(
-        run.sampler, run.score, run.task, run.schedule.held_out, progress, _seen(run, state)
-    )
+def _evaluate(run: Run, state: State) -> Evaluation:
+    progress, seen = run.journal.phase("held-out answers"), _seen(run, state)
+    evaluation = evaluate(run.sampler, run.score, run.task, run.schedule.held_out, progress, seen)
     run.journal.evaluation(state.step, evaluation)
-    return evaluation.scores
+    return evaluation
 
 
 def _prefixed(scores: Mapping[str, float]) -> dict[str, float]:

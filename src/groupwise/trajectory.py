@@ -94,6 +94,8 @@ class Trajectory:
     mixture_logp: np.ndarray | None = None
     """[n_decisions] under the mixture of policies that its group was drawn from, where ratios are taken to
     that and not to the one policy that chose; then `proximal_logp` is known too."""
+    gold: Mapping[str, float | None] = field(default_factory=dict)
+    """What the gold rewards gave, by name: they judge the run and are never trained on."""
 
     @property
     def n_decisions(self) -> int:

@@ -307,3 +307,41 @@ def test_an_answer_that_failed_has_no_reward_and_a_reason() -> None:
             "rewards/checked/failed/timeout": 1 / 3,
         }
     )
+
+
+# ---------------------------------------------------------------- gold rewards
+
+
+def test_gold_judges_and_moves_no_reward() -> None:
+    """A gold value in the sum, or a name that two share, would train on what the run is judged by."""
+    rewards = [Reward("same", constant(1.0, 2.0, None), 0.5), Reward("other", constant(3.0, None, None))]
+    gold = [Reward("same", constant(9.0, None, 8.0))]
+    with_gold = score(cohort(), rewards, TrainerState(), gold=gold).cohort
+    assert rewards_of(with_gold) == rewards_of(run(*rewards)) == [3.5, 1.0, None]
+    assert parts_of(with_gold) == parts_of(run(*rewards))
+    assert [t.gold for g in with_gold for t in g.trajectories] == [
+        {"same": 9.0},
+        {"same": None},
+        {"same": 8.0},
+    ]
+
+
+def test_a_gold_reward_that_fails_leaves_the_answer_scored() -> None:
+    """A part that fails takes the whole reward away; a gold one must not decide what is trained on."""
+    failed = Reward("g", constant(Failed("timeout: 2 s"), 1.0, Failed("crash")))
+    scored = score(cohort(), [Reward("r", constant(1.0, 0.0, 1.0))], TrainerState(), gold=[failed])
+    assert rewards_of(scored.cohort) == [1.0, 0.0, 1.0]
+    assert [t.gold["g"] for g in scored.cohort for t in g.trajectories] == [None, 1.0, None]
+    assert scored.metrics == pytest.approx(
+        {"gold/g/failed": 2 / 3, "gold/g/failed/timeout": 1 / 3, "gold/g/failed/crash": 1 / 3}
+    )
+    first = scored.cohort[0].trajectories[0]
+    assert first.extra == {"gold/g/failed": "timeout: 2 s"}
+
+
+def test_an_async_gold_reward_is_awaited() -> None:
+    async def late(completions: list[str]) -> list[float]:
+        return [1.0] * len(completions)
+
+    scored = score(cohort(), [Reward("r", constant(0, 0, 0))], TrainerState(), gold=[Reward("g", late)])
+    assert {t.gold["g"] for g in scored.cohort for t in g.trajectories} == {1.0}

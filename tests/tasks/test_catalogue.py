@@ -44,7 +44,27 @@ def test_built_in_tasks_take_their_options_after_a_colon() -> None:
 
 
 def test_given_rewards_take_the_place_of_a_built_in_tasks() -> None:
-    assert load("arithmetic", [SCORE]).rewards == (SCORE,)
+    """The task's own then judge: a control run, or one whose reward can be gamed, is measured by them."""
+    task, own = load("arithmetic", [SCORE]), load("arithmetic")
+    assert task.rewards == (SCORE,)
+    assert [r.name for r in task.gold] == [r.name for r in own.rewards] == ["correct", "digits", "alone"]
+    assert (task.measure, own.measure, own.gold) == ("gold/correct", "correct", ())
+
+
+def test_gold_rewards_that_are_given_are_the_only_ones(tmp_path: Path) -> None:
+    judge = Reward("judge", lambda completions, **_: [0.0] * len(completions))
+    assert load("arithmetic", [SCORE], gold=[judge]).gold == (judge,)
+    assert load("arithmetic", gold=[judge]).gold == (judge,)
+    task = load(rows_file(tmp_path / "rows.jsonl"), [SCORE], gold=[judge])
+    assert (task.rewards, task.gold, task.measure) == ((SCORE,), (judge,), "gold/judge")
+    assert load("arithmetic", [SCORE], gold=[SCORE]).gold == (SCORE,)  # a name may be in both
+
+
+def test_a_gold_reward_with_a_weight_or_a_twin_is_told() -> None:
+    with pytest.raises(UserCodeError, match=says("gold reward 'score'", "weight 0.5", "Leave it away")):
+        load("arithmetic", gold=[Reward("score", SCORE.function, 0.5)])
+    with pytest.raises(UserCodeError, match=says("two rewards are named 'score'")):
+        load("arithmetic", gold=[SCORE, SCORE])
 
 
 def test_a_file_is_split_by_the_seed(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ class Chart:
     stacked: bool = False
     """Bars, one series on top of the other."""
     wide: bool = False
+    marks: Sequence[int] = ()
+    """Steps at which an alarm was raised."""
 
 
 def draw(chart: Chart, steps: Range, ordinal: int) -> tuple[str, dict[str, Any]]:
@@ -63,6 +65,9 @@ def draw(chart: Chart, steps: Range, ordinal: int) -> tuple[str, dict[str, Any]]
         _bars(chart, x, y, steps)
         if chart.stacked
         else "".join(_series(series, i, x, y) for i, series in enumerate(chart.series))
+    )
+    marks += "".join(
+        f'<line class="alarm" x1="{x(t):.1f}" x2="{x(t):.1f}" y1="0" y2="1000"/>' for t in chart.marks
     )
     labels = "".join(
         f'<span class="y" style="top:{y(t) / 10:.2f}%">{tick_label(t)}</span>' for t in y_ticks

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from groupwise.report.alarms import NAMES as GUARDED
+from groupwise.report.alarms import guard_charts, raised
 from groupwise.report.charts import Chart, Series, draw
 from groupwise.report.files import Point, Run, finite, number
 from groupwise.report.markup import esc, island
@@ -132,6 +134,7 @@ def curves(run: Run) -> str:
         "Learning": [*_rewards(run), *_charts(run, LEARNING)],
         "Answers": [*_lengths(run), *_endings(run), *_charts(run, ANSWERS)],
         "Who wrote them": by_policy(run),
+        "The guard": guard_charts(run),
         "The update": _charts(run, UPDATE),
         "Time and memory": [*_times(run), *_charts(run, MACHINE)],
     }
@@ -201,7 +204,10 @@ def _rewards(run: Run) -> list[Chart]:
             )
         ),
     ]
-    drawn = [run.points(f"eval/{name}") for name in (held_out, *others)]
+    gold = [name.split("/", 1)[1].removesuffix("/mean") for name in _names(run, "gold/.+/mean")]
+    for name in gold:
+        charts += _reward(run, f"Gold: {name}", f"gold/{name}/mean", f"gold/{name}/std", f"eval/gold/{name}")
+    drawn = [run.points(f"eval/{name}") for name in (held_out, *others, *(f"gold/{n}" for n in gold))]
     for name in _names(run, "eval/.+"):
         if run.points(name) not in drawn:
             about = "A held-out score, measured now and then. Healthy: moves with the training reward."
@@ -228,7 +234,10 @@ def _reward(run: Run, title: str, mean: str, std: str, held_out: str, wide: bool
         + ". Healthy: rises, then levels off"
         + (", and the dots rise with it." if series and series[-1].dots else ".")
     )
-    return [Chart(title, about, tuple(series), wide=wide)] if series else []
+    marks = dict.fromkeys(row["step"] for row in raised(run))
+    if marks:
+        about += " Vertical lines are alarms of the guard."
+    return [Chart(title, about, tuple(series), wide=wide, marks=tuple(marks))] if series else []
 
 
 def _lengths(run: Run) -> list[Chart]:
@@ -281,8 +290,9 @@ def _others(run: Run) -> list[Chart]:
     """A chart for each metric that no chart above knows."""
     known = {name for spec in (*LEARNING, *ANSWERS, *UPDATE, *MACHINE) for name in spec.metrics}
     known |= {"step", "step_time", "reward", "reward_std"}
-    own = re.compile(r"rewards/.+/(mean|std)|completions/(mean|min|max)_length|(eval|stopped|time)/.+")
-    shown = [name for name in _names(run, ".+") if own.fullmatch(name) or NAMES.fullmatch(name)]
+    own = re.compile(r"(rewards|gold)/.+/(mean|std)|completions/(mean|min|max)_length|(eval|stopped|time)/.+")
+    patterns = (own, NAMES, GUARDED)
+    shown = [name for name in _names(run, ".+") if any(p.fullmatch(name) for p in patterns)]
     names = [name for name in _names(run, ".+") if name not in known and name not in shown]
     return [
         Chart(

@@ -45,6 +45,8 @@ class Run:
     samples: Samples
     result: Row
     """result.json; empty until the run has ended."""
+    alarms: list[Row]
+    """alarms.jsonl: what the guard raised, and what was over."""
     missing: tuple[str, ...]
     """A sentence for each thing that is not there, or not whole."""
 
@@ -71,6 +73,7 @@ def read(folder: Path) -> Run:
             "No result.json: the run is still going, or it stopped before its end.",
             missing,
         ),
+        alarms=_alarms(folder / "alarms.jsonl", missing),
         missing=tuple(missing),
     )
 
@@ -147,6 +150,11 @@ def _metrics(path: Path, missing: list[str]) -> list[Row]:
     if path.is_file() and not steps:
         missing.append(f"{path.name} holds no step yet.")
     return [steps[step] for step in sorted(steps)]
+
+
+def _alarms(path: Path, missing: list[str]) -> list[Row]:
+    """None is no news: a run may have no guard."""
+    return [{**row, "step": step} for _, step, row in _rows(path, missing)] if path.is_file() else []
 
 
 def _samples(path: Path, missing: list[str]) -> Samples:

@@ -7,6 +7,7 @@ import hashlib
 import shlex
 from importlib.resources import files
 
+from groupwise.report.alarms import alarms
 from groupwise.report.curves import curves
 from groupwise.report.files import Row, Run, finite, mapping, number
 from groupwise.report.markup import DASH, counted, esc, fmt, plain, prose, signed
@@ -27,6 +28,7 @@ def page(run: Run) -> str:
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     sections = {
         "Curves": curves(run),
+        "Alarms": alarms(run),
         "Answers": _examples(run),
         "Samples": samples(run),
         "Configuration": _configuration(run),

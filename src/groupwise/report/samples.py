@@ -78,7 +78,7 @@ def _answer(row: Row, largest: float) -> str:
         facts.append(counted(decisions, "decision"))
     if policy:
         facts.append(f"{esc(plain(policy.get('name', '')))} v{esc(plain(policy.get('version', '?')))}")
-    facts += [pairs(values) for name in ("parts", "extra") if (values := mapping(row.get(name)))]
+    facts += [pairs(values) for name in ("parts", "gold", "extra") if (values := mapping(row.get(name)))]
     worth = fmt(reward) if reward is not None else "not scored"
     said = prose(text) if text else '<div class="prose none">no text</div>'
     return (

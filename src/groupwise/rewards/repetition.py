@@ -10,7 +10,7 @@ from typing import Any
 from groupwise.rewards.words import Completion, ngrams, plain, text_of, words
 
 
-def repeated(tokens: Sequence[str], n: int) -> float:
+def repeated(tokens: Sequence[Hashable], n: int) -> float:
     """rep-n = 1 − distinct n-grams / all n-grams (arXiv 1908.04319), in [0, 1); 0 without an n-gram.
 
     >>> repeated("a a a a".split(), 1)

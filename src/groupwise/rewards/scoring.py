@@ -69,12 +69,14 @@ def score(
     rewards: Sequence[Reward],
     state: TrainerState,
     failures: Path | None = None,
+    gold: Sequence[Reward] = (),
 ) -> Scored:
-    """Fill `reward`, `parts` and `extra` of every trajectory of a cohort.
+    """Fill `reward`, `parts`, `gold` and `extra` of every trajectory of a cohort.
 
     reward = sum of weight x part over the parts that are not None; None when all of them are, or when
     one has failed: without that part it would not compare with its siblings, so it has no place in their
     baseline. Failures are named in `extra` and logged as `rewards/NAME/failed`.
+    What a `gold` reward gives, or that it failed, stands in `gold` (`gold/NAME/failed`) and moves no reward.
     Trajectories that stopped on an error are not shown to the rewards and stay unscored.
 
     Raises:
@@ -88,12 +90,19 @@ def score(
     columns = dict.fromkeys(name for g, _ in members for name in g.prompt.columns)
     kwargs = arguments(members, state, columns)
     kwargs |= {"log_extra": log.log_extra, "log_metric": log.log_metric}
-    values = {r.name: v for r, v in zip(rewards, _call_all(rewards, kwargs, failures), strict=True)}
-    for name, v in values.items():
-        _log_failures(log, name, v)
+    called = _call_all([*rewards, *gold], kwargs, failures)
+    values = {r.name: v for r, v in zip(rewards, called[: len(rewards)], strict=True)}
+    apart = {r.name: v for r, v in zip(gold, called[len(rewards) :], strict=True)}
+    _log_failures(log, values, "rewards/")
+    _log_failures(log, apart, "gold/")
     weights = {r.name: r.weight for r in rewards}
     scored = {
-        id(t): replace(t, **_total(values, weights, i), extra={k: v[i] for k, v in log.extra.items()})
+        id(t): replace(
+            t,
+            **_total(values, weights, i),
+            gold={name: _known(v[i]) for name, v in apart.items()},
+            extra={k: v[i] for k, v in log.extra.items()},
+        )
         for i, (_, t) in enumerate(members)
     }
     new = [replace(g, trajectories=tuple(scored.get(id(t), t) for t in g.trajectories)) for g in cohort]
@@ -102,23 +111,28 @@ def score(
 
 def _total(values: Mapping[str, list[Value]], weights: Mapping[str, float], i: int) -> dict[str, Any]:
     row = {name: v[i] for name, v in values.items()}
-    parts = {name: None if isinstance(v, Failed) else v for name, v in row.items()}
+    parts = {name: _known(v) for name, v in row.items()}
     known = [weights[name] * part for name, part in parts.items() if part is not None]
     failed = any(isinstance(v, Failed) for v in row.values())
     return {"parts": parts, "reward": sum(known) if known and not failed else None}
 
 
-def _log_failures(log: _Log, name: str, values: Sequence[Value]) -> None:
-    """Shares of the answers, all failures and by reason; nothing where there are none."""
-    reasons = [v.reason if isinstance(v, Failed) else "" for v in values]
-    counts = Counter(filter(None, reasons))
-    if not counts:
-        return
-    log.log_extra(f"{name}/failed", reasons)
-    log.log_metric(f"rewards/{name}/failed", counts.total() / log.n)
-    kinds = Counter(reason.partition(":")[0].replace(" ", "_") for reason in counts.elements())
-    for kind, n in kinds.items():
-        log.log_metric(f"rewards/{name}/failed/{kind}", n / log.n)
+def _known(value: Value) -> float | None:
+    return None if isinstance(value, Failed) else value
+
+
+def _log_failures(log: _Log, values: Mapping[str, Sequence[Value]], prefix: str) -> None:
+    """Of each reward, shares of the answers, all failures and by reason; nothing where there are none."""
+    for name, of_answers in values.items():
+        reasons = [v.reason if isinstance(v, Failed) else "" for v in of_answers]
+        counts = Counter(filter(None, reasons))
+        if not counts:
+            continue
+        log.log_extra(f"{prefix.removeprefix('rewards/')}{name}/failed", reasons)
+        log.log_metric(f"{prefix}{name}/failed", counts.total() / log.n)
+        kinds = Counter(reason.partition(":")[0].replace(" ", "_") for reason in counts.elements())
+        for kind, n in kinds.items():
+            log.log_metric(f"{prefix}{name}/failed/{kind}", n / log.n)
 
 
 class _Log:

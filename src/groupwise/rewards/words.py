@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import TypeVar
 
 from groupwise.rewards.texts import Completion as Completion
 from groupwise.rewards.texts import text_of as text_of
+
+T = TypeVar("T")
 
 MOST_MARKS = 30
 """Combining marks kept on one character (the bound of Unicode's stream-safe format, UAX #15): sorting
@@ -107,7 +110,7 @@ def _has_word(text: str) -> bool:
     return _WORD.search(text.translate(_SHAPE)) is not None
 
 
-def ngrams(tokens: Sequence[str], n: int) -> list[tuple[str, ...]]:
+def ngrams(tokens: Sequence[T], n: int) -> list[tuple[T, ...]]:
     """All runs of n tokens in order; none when there are fewer."""
     return list(zip(*(tokens[i:] for i in range(n)), strict=False))
 

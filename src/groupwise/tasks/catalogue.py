@@ -46,6 +46,7 @@ def load(
     seed: int = 0,
     n_held_out: int = 200,
     allow_unsafe_code: bool = False,
+    gold: Sequence[Reward] = (),
 ) -> Task:
     """The task that `spec` names: a built-in one with its options, a data file or a hub data set.
 
@@ -54,18 +55,26 @@ def load(
         held_out: a file or hub data set (its split `test`) to judge by; its prompts are taken out
             of training. None: `n_held_out` rows are split off by `seed`. Built-in tasks bring theirs.
         allow_unsafe_code: run code that a model wrote even where nothing keeps it apart.
+        gold: rewards to judge by that are never trained on. A built-in task whose own rewards are
+            replaced has those as gold, unless others are given.
     """
-    if twice := [name for name, n in Counter(reward.name for reward in rewards).items() if n > 1]:
-        raise UserCodeError(f"two rewards are named {twice[0]!r}: rename one, their parts go by name.")
+    for these in (rewards, gold):
+        if twice := [name for name, n in Counter(reward.name for reward in these).items() if n > 1]:
+            raise UserCodeError(f"two rewards are named {twice[0]!r}: rename one, their parts go by name.")
     if any(reward.name == TOTAL for reward in rewards):
         raise UserCodeError(
             f"a reward is named {TOTAL!r}, as is the sum of all parts, and would be lost beside it: rename "
             "the function, as in def score(completions, **columns)."
         )
+    if weighted := [reward for reward in gold if reward.weight != 1]:
+        raise UserCodeError(
+            f"the gold reward {weighted[0].name!r} has the weight {weighted[0].weight:g}: it is never "
+            "trained on, so a weight means nothing. Leave it away."
+        )
     name, _, options = spec.partition(":")
     if name in BUILT_IN:
         make = partial(code, allow_unsafe=allow_unsafe_code) if name == "code" else BUILT_IN[name]
-        return _built_in(name, make, options, rewards, held_out)
+        return _built_in(name, make, options, rewards, held_out, gold)
     if not is_path(spec) and not is_hub_id(spec) and not Path(spec).exists():
         raise DataError(_unknown(spec))
     if not rewards:
@@ -76,7 +85,7 @@ def load(
     else:
         kept = checked(read_rows(held_out, split="test"), held_out)
         train = apart(rows, kept, spec)
-    return Task(spec, train, kept, tuple(rewards))
+    return Task(spec, train, kept, tuple(rewards), gold=tuple(gold))
 
 
 _TEACH = """{spec} has rows but does not say what a good answer is. Write my_reward.py:
@@ -89,12 +98,19 @@ where answer is a column of your rows, and add: --reward my_reward.py:score"""
 
 
 def _built_in(
-    name: str, make: Callable[[str], Task], options: str, rewards: Sequence[Reward], held_out: str | None
+    name: str,
+    make: Callable[[str], Task],
+    options: str,
+    rewards: Sequence[Reward],
+    held_out: str | None,
+    gold: Sequence[Reward],
 ) -> Task:
     if held_out is not None:
         raise DataError(f"{name} brings its own held-out rows, so {held_out} has no use: see {BRINGS[name]}.")
     task = make(options)
-    return replace(task, rewards=tuple(rewards)) if rewards else task
+    if not rewards:
+        return replace(task, gold=tuple(gold))
+    return replace(task, rewards=tuple(rewards), gold=tuple(gold) or task.rewards)
 
 
 def _unknown(spec: str) -> str:

@@ -34,10 +34,15 @@ class Task:
     rewards: tuple[Reward, ...]
     max_new_tokens: int = 256
     """Tokens an answer may have unless the user says otherwise."""
+    gold: tuple[Reward, ...] = ()
+    """What the run is judged by: computed and logged as gold/NAME, never trained on, of no weight."""
 
     @property
     def measure(self) -> str:
-        """The held-out score by which the best checkpoint is chosen: the first reward alone."""
+        """The held-out score by which the best checkpoint is chosen: the first gold reward, else the first
+        reward alone."""
+        if self.gold:
+            return f"gold/{self.gold[0].name}"
         return self.rewards[0].name if self.rewards else "reward"
 
     def stream(self, first: int, n: int, seed: int) -> list[Prompt]:
