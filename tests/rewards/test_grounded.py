@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from groupwise.rewards.grounded import ABSTENTIONS, NOT_TOLD, abstains, exact, exact_of, f1, world
+from groupwise.rewards.grounded import ABSTENTIONS, NOT_TOLD, abstains, exact, exact_of, f1, not_from_memory
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,9 @@ def test_a_row_without_answers_given_does_not_apply() -> None:
 def test_the_worlds_answer_is_found_in_an_answer_as_whole_words() -> None:
     old: list[Any] = [["Ann Lee", "Lee"]] * 5 + [None, ["308"], ["308"]]
     texts = ["Ann Lee", "It was Lee, of course", "lee's", "Leeds", "Joan Park", "Lee", "308 points", "1,308"]
-    assert world(completions=texts, old=old) == [1, 1, 0, 0, 0, None, 1, 0]
-    assert world(completions=["Answer: Joan Park", "Lee. Answer: Joan"], old=[["Lee"]] * 2) == [0, 0]
+    assert not_from_memory(completions=texts, old=old) == [0, 0, 1, 1, 1, None, 0, 1]
+    after = ["Answer: Joan Park", "Lee. Answer: Joan"]
+    assert not_from_memory(completions=after, old=[["Lee"]] * 2) == [1, 1]
 
 
 def test_a_kinds_score_does_not_apply_to_others() -> None:

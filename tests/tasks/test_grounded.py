@@ -104,15 +104,16 @@ def test_it_is_the_same_every_time_and_found_by_name(shipped: Task) -> None:
     again = load("grounded")
     assert list(again.held_out) == list(shipped.held_out)
     assert list(again.train) == list(shipped.train)
-    assert again.measure == "exact"
+    assert again.measure == "gold/exact"
     assert again.max_new_tokens == 24
 
 
 def test_shares_words_and_size_are_options() -> None:
     task = grounded("words=30,changed=1,untouched=0,unanswerable=1,held_out=9")
     assert [row["kind"] for row in task.held_out] == ["changed", "unanswerable"] * 4 + ["changed"]
-    assert {reward.name for reward in task.rewards} == {
-        "exact", "f1", "exact_changed", "exact_unanswerable", "world",
+    assert {reward.name for reward in task.rewards} == {"exact", "f1"}
+    assert {reward.name for reward in task.gold} == {
+        "exact", "exact_changed", "exact_unanswerable", "not_from_memory",
     }  # fmt: skip
     long = grounded("words=200")
     assert sum(len(r["context"]) for r in long.held_out) > 1.3 * sum(
@@ -129,20 +130,20 @@ def scored(rows: list[Row], answers: list[str], task: Task) -> list[Trajectory]:
         Group(as_prompt(row, i), (Trajectory((), PolicyTag(), StopReason.FINISHED, text),))
         for i, (row, text) in enumerate(zip(rows, answers, strict=True))
     ]
-    return [g.trajectories[0] for g in score(groups, task.rewards, TrainerState()).cohort]
+    return [g.trajectories[0] for g in score(groups, task.rewards, TrainerState(), gold=task.gold).cohort]
 
 
-def test_parts_of_a_kind_are_none_elsewhere_and_add_nothing(shipped: Task) -> None:
-    """A weight of 0 must not pay, and the mean over rows of another kind must not be thinned by zeros."""
+def test_scores_of_a_kind_are_none_elsewhere_and_add_nothing(shipped: Task) -> None:
+    """Gold must not pay, and the mean over rows of another kind must not be thinned by zeros."""
     rows = [next(r for r in shipped.held_out if r["kind"] == kind) for kind in KINDS]
     best = scored(rows, [*(r["answer"][0] for r in rows[:2]), NOT_TOLD], shipped)
-    parts = [t.parts for t in best]
+    parts = [t.gold for t in best]
     assert [t.reward for t in best] == [1.5, 1.5, 1.5]
     for kind, own in zip(KINDS, parts, strict=True):
         assert [own[f"exact_{k}"] for k in KINDS] == [1.0 if k == kind else None for k in KINDS]
-    assert [own["world"] for own in parts] == [0.0, None, None]
+    assert [own["not_from_memory"] for own in parts] == [1.0, None, None]
     (old,) = scored(rows[:1], [f"It is {rows[0]['old'][0]}."], shipped)
-    assert (old.parts["world"], old.parts["exact_changed"], old.reward) == (1.0, 0.0, 0.0)
+    assert (old.gold["not_from_memory"], old.gold["exact_changed"], old.reward) == (0.0, 0.0, 0.0)
 
 
 # ---------------------------------------------------------------------------- files of one's own

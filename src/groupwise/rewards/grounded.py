@@ -53,13 +53,15 @@ def f1(completions: Sequence[Completion], answer: Sequence[Any], **columns: Any)
     return _judged(token_f1, completions, answer)
 
 
-def world(completions: Sequence[Completion], old: Sequence[Any], **columns: Any) -> list[float | None]:
-    """1 where the answer has the world's one in it, or a short form of that: said from memory, not read.
+def not_from_memory(
+    completions: Sequence[Completion], old: Sequence[Any], **columns: Any
+) -> list[float | None]:
+    """0 where the answer has the world's one in it, or a short form of that: remembered, not read; else 1.
 
     None where the column `old` is None.
     """
     pairs = zip(completions, old, strict=True)
-    return [None if forms is None else float(_has(answer_of(c), forms)) for c, forms in pairs]
+    return [None if forms is None else float(not _has(answer_of(c), forms)) for c, forms in pairs]
 
 
 @dataclass(frozen=True, slots=True)

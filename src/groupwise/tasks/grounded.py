@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from groupwise.rewards.grounded import NOT_TOLD, exact, exact_of, f1, world
+from groupwise.rewards.grounded import NOT_TOLD, exact, exact_of, f1, not_from_memory
 from groupwise.rewards.scoring import Reward
 from groupwise.rewards.squad import normalised
 from groupwise.tasks.data import DataError
@@ -80,13 +80,19 @@ def grounded(options: str = "") -> Task:
                 f"grounded:{options}: {len(found)} questions {side} give no mixture of {_counts(found, o)}. "
                 "Give more articles with names and numbers for answers, or set the share of a kind to 0."
             )
-    rewards = (
-        Reward("exact", exact, 0.5),
-        Reward("f1", f1),
-        *(Reward(f"exact_{kind}", exact_of(kind), 0.0) for kind in KINDS if o.shares[kind]),
-        *([Reward("world", world, 0.0)] if o.changed else []),
+    gold = (
+        Reward("exact", exact),
+        *(Reward(f"exact_{kind}", exact_of(kind)) for kind in KINDS if o.shares[kind]),
+        *([Reward("not_from_memory", not_from_memory)] if o.changed else []),
     )
-    return Task(f"grounded:{options}" if options else "grounded", train, held_out, rewards, max_new_tokens=24)
+    return Task(
+        f"grounded:{options}" if options else "grounded",
+        train,
+        held_out,
+        rewards=(Reward("exact", exact, 0.5), Reward("f1", f1)),
+        max_new_tokens=24,
+        gold=gold,
+    )
 
 
 def messages(context: str, question: str) -> list[dict[str, str]]:
