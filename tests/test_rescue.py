@@ -224,7 +224,10 @@ def ending(run: Run) -> State:
 
 @pytest.mark.parametrize("step", [2, 3])
 def test_a_reward_that_breaks_on_held_out_answers_costs_no_step(tmp_path: Path, step: int) -> None:
-    """Twice over, and also after the last step: resuming takes the scores that are owed, and them alone."""
+    """Twice over, and also after the last step: resuming takes the scores that are owed, and them alone.
+
+    Even where it ends between writing them down and saving that it has.
+    """
     for _ in range(2):
         run = cart(tmp_path / "a")
 
@@ -236,11 +239,19 @@ def test_a_reward_that_breaks_on_held_out_answers_costs_no_step(tmp_path: Path, 
         with contextlib.closing(run.journal), pytest.raises(RewardError, match="by hand"):  # type: ignore[type-var]
             train(replace(run, score=broken))
         assert run.checkpoints.steps()[-1] == step
+    run = cart(tmp_path / "a")
+    run.checkpoints.save = dying  # type: ignore[method-assign]
+    with contextlib.closing(run.journal), pytest.raises(KeyboardInterrupt):  # type: ignore[type-var]
+        train(run)
     state, other = ending(cart(tmp_path / "a")), ending(cart(tmp_path / "b"))
     assert told(tmp_path / "a") == told(tmp_path / "b")
     assert (state.step, state.best, state.owed) == (other.step, other.best, {})
-    assert ending(cart(tmp_path / "a")).owed == {}
-    assert told(tmp_path / "a") == told(tmp_path / "b"), "what was owed is not paid twice"
+    kept = json.loads((tmp_path / "a" / "checkpoints" / "3" / "state.json").read_text())
+    assert (kept["owed"], kept["best"]) == ({}, state.best)
+
+
+def dying(*_: Any) -> Any:
+    raise KeyboardInterrupt
 
 
 def test_a_failure_in_a_reward_is_memory_refused_too(tmp_path: Path) -> None:
