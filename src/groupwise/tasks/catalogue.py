@@ -55,8 +55,8 @@ def load(
         held_out: a file or hub data set (its split `test`) to judge by; its prompts are taken out
             of training. None: `n_held_out` rows are split off by `seed`. Built-in tasks bring theirs.
         allow_unsafe_code: run code that a model wrote even where nothing keeps it apart.
-        gold: rewards to judge by that are never trained on. A built-in task whose own rewards are
-            replaced has those as gold, unless others are given.
+        gold: rewards to judge by that are never trained on, in place of a built-in task's own. One that
+            has none, and whose rewards are replaced, is judged by those.
     """
     for these in (rewards, gold):
         if twice := [name for name, n in Counter(reward.name for reward in these).items() if n > 1]:
@@ -109,8 +109,8 @@ def _built_in(
         raise DataError(f"{name} brings its own held-out rows, so {held_out} has no use: see {BRINGS[name]}.")
     task = make(options)
     if not rewards:
-        return replace(task, gold=tuple(gold))
-    return replace(task, rewards=tuple(rewards), gold=tuple(gold) or task.rewards)
+        return replace(task, gold=tuple(gold) or task.gold)
+    return replace(task, rewards=tuple(rewards), gold=tuple(gold) or task.gold or task.rewards)
 
 
 def _unknown(spec: str) -> str:
