@@ -172,7 +172,7 @@ def test_a_program_is_run_once_for_each_input(sandbox: Sandbox) -> None:
         ("print(1)\n1/0", Reason.RAISED),
         ("import os\nprint(1, flush=True)\nos._exit(9)", Reason.EXITED),
         ("print(1)\nwhile True: pass", Reason.TIMEOUT),
-        ("while True: print(1)", Reason.OUTPUT),
+        ("while True: print('1' * 4096)", Reason.OUTPUT),
         ("print(", Reason.SYNTAX),
         ("a = []\nwhile True: a.append(bytes(1 << 20))", Reason.MEMORY),
         ("print('passed')", Reason.FAILED),
