@@ -182,9 +182,18 @@ def test_answers_show_markup_as_it_stands_and_are_cut() -> None:
     ]
     text = rendered(examples(rows))
     assert "ask [red]" in text
+    assert "be brief" not in text
     assert "[/bold] no" in text
     assert "x" * 39 + "…" in text
     assert "x" * 40 not in text
+
+
+def test_a_long_prompt_shows_its_question_and_the_begun_answer() -> None:
+    """Of a passage and a question the end tells more than the beginning; "Answer:" alone tells nothing."""
+    passage = "A passage of many words. " * 20 + "Who wrote it?"
+    asked = [{"role": "user", "content": passage}, {"role": "assistant", "content": "Answer:"}]
+    text = rendered(examples([{"prompt": asked, "before": "a", "after": "b", "right": True}]))
+    assert "Who wrote it? Answer:" in text
 
 
 # ---------------------------------------------------------------------------- alarms

@@ -26,12 +26,17 @@ def examples(answers: Sequence[Any]) -> Table:
     for row in answers[:8]:
         before, after = _short(row["before"]), _short(row["after"])
         good = "green" if row.get("right") else "red"
-        table.add_row(_short(_asked(row["prompt"])), before, f"[{good}]{after}[/]")
+        table.add_row(_asked(row["prompt"]), before, f"[{good}]{after}[/]")
     return table
 
 
 def _asked(prompt: Any) -> str:
-    return str(prompt[-1]["content"]) if isinstance(prompt, list) else str(prompt)
+    """The end of what was asked, where a question stands; with the words that begin the answer, if any do."""
+    if isinstance(prompt, list):
+        last = next((i for i in reversed(range(len(prompt))) if prompt[i]["role"] == "user"), len(prompt) - 1)
+        prompt = " ".join(str(message["content"]) for message in prompt[last:])
+    text = " ".join(str(prompt).split())
+    return escape(text if len(text) <= 40 else "…" + text[-39:])
 
 
 def _short(text: str) -> str:
