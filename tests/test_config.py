@@ -233,6 +233,13 @@ def test_a_language_run_has_its_sampling(tmp_path: Path) -> None:
     assert run.task.measure == "correct"
 
 
+def test_a_task_ends_answers_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+    model = str(tiny_folder.save(tmp_path / "model"))
+    task = {"task": "grounded", "model": model}
+    assert built(tmp_path, **task).run.sampler.sampling.stop == ("\n",)
+    assert built(tmp_path, **task, stop=(".",)).run.sampler.sampling.stop == (".",)
+
+
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # from within peft
 def test_bfloat16_keeps_float32_masters(tmp_path: Path) -> None:
     model = str(tiny_folder.save(tmp_path / "model"))

@@ -122,7 +122,7 @@ def _checked(s: Settings) -> tuple[Recipe, Grouping, Schedule, Optimization]:
             f"tokens_per_microbatch {s.tokens_per_microbatch}, keep {s.keep} (both at least 1), "
             f"lora_rank {s.lora_rank} (at least 0)"
         )
-    _sampling(s, task_tokens=1)
+    _sampling(s, 1)
     guard_of(s.guard, {})
     seating.refuse(s, made[0])
     return made
@@ -143,7 +143,8 @@ def outlook(settings: Settings, say: Say) -> Outlook:
 
 def _outlook(s: Settings, task: Task, say: Say) -> Outlook:
     reference = recipe_of(s).needs_reference
-    return foresee(s, task, _sampling(s, task.max_new_tokens), device_of(s), dtype_of(s), reference, say)
+    sampling = _sampling(s, task.max_new_tokens, task.stop)
+    return foresee(s, task, sampling, device_of(s), dtype_of(s), reference, say)
 
 
 def _task(s: Settings) -> Task:
@@ -172,7 +173,8 @@ def _language(s: Settings, folder: Path, console: Console, trains: bool) -> Worl
     lora = Lora(s.lora_rank, s.lora_alpha, s.seed) if s.lora_rank else None
     loaded = load(s.model, device, dtype, lora, say)
     policy = LanguagePolicy(loaded.model, s.temperature)
-    own = TextSampler(policy, loaded.tokenizer, _sampling(s, task.max_new_tokens), s.seed)
+    sampling = _sampling(s, task.max_new_tokens, task.stop)
+    own = TextSampler(policy, loaded.tokenizer, sampling, s.seed)
     sampler: Sampler = own
     if trains and s.seats is not None:
         place = sources.Place(s.model, folder, s.save_every, dtype, ahead.work.sequence)
@@ -245,11 +247,11 @@ def _schedule(s: Settings) -> Schedule:
     )
 
 
-def _sampling(s: Settings, task_tokens: int) -> Sampling:
+def _sampling(s: Settings, task_tokens: int, task_stop: tuple[str, ...] = ()) -> Sampling:
     if s.temperature <= 0:
         raise ConfigError(f"--temperature {s.temperature}: training samples, so it has to be above 0")
     tokens = task_tokens if s.max_new_tokens is None else s.max_new_tokens
-    return Sampling(tokens, s.temperature, s.stop, s.max_rows)
+    return Sampling(tokens, s.temperature, s.stop or task_stop, s.max_rows)
 
 
 Number = TypeVar("Number", int, float)

@@ -91,7 +91,7 @@ class Settings:
     temperature: float = 1.0
     """Of sampling, and of the log-probs trained on."""
     stop: UseAppendAction[tuple[str, ...]] = ()
-    """A text that ends an answer; may be repeated."""
+    """A text that ends an answer; may be repeated. Without it those of the task, if it has any."""
 
     learning_rate: Annotated[float | None, arg(aliases=["--lr"])] = None
     """Peak learning rate of AdamW."""

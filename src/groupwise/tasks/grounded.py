@@ -33,6 +33,15 @@ SHORT = 5
 """Words that an answer of an untouched passage has at most."""
 MOST_HELD_OUT = 0.6
 """Share of the questions of one file."""
+SHOWN = "".join(
+    f"Text: {text}\nQuestion: {question}\nAnswer: {answer}\n\n"
+    for text, question, answer in (
+        ("The Velm rises in Tarn and is 1,230 miles long.", "How long is the Velm?", "1,230 miles"),
+        ("The Velm rises in Tarn and is 1,230 miles long.", "Who bridged the Velm?", NOT_TOLD),
+        ("Ann Lund moved the firm from Oslo to Turin in 1954.", "Who moved the firm?", "Ann Lund"),
+    )
+)
+"""How answers look, by facts of nowhere."""
 VARIANTS = 2
 """Replacements of each answer that is trained on."""
 
@@ -91,17 +100,18 @@ def grounded(options: str = "") -> Task:
         held_out,
         rewards=(Reward("exact", exact, 0.5), Reward("f1", f1)),
         max_new_tokens=24,
+        stop=("\n",),
         gold=gold,
     )
 
 
-def messages(context: str, question: str) -> list[dict[str, str]]:
-    """How a question is put to a chat model: the answer is begun for it, so that it goes on with a span."""
-    return [
-        {"role": "system", "content": f"Answer from the text in a few words, or answer: {NOT_TOLD}"},
-        {"role": "user", "content": f"{context}\n\n{question}"},
-        {"role": "assistant", "content": "Answer:"},
-    ]
+def asked(context: str, question: str) -> str:
+    """A question below three that are answered, as plain text: small chat models too go on with a span.
+
+    Asked in a chat message SmolLM2-135M answers in sentences that match nothing, and nothing can be learnt
+    from answers that are all worth the same (docs/log.md).
+    """
+    return f"{SHOWN}Text: {context}\nQuestion: {question}\nAnswer:"
 
 
 def parse(options: str) -> tuple[Options, list[str]]:
@@ -174,7 +184,7 @@ def _tells(context: str, answers: Sequence[str]) -> bool:
 
 def _row(kind: str, q: Question) -> dict[str, Any]:
     return {
-        "prompt": messages(q.context, q.question),
+        "prompt": asked(q.context, q.question),
         "kind": kind,
         "title": q.title,
         "context": q.context,

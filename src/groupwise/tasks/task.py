@@ -34,6 +34,8 @@ class Task:
     rewards: tuple[Reward, ...]
     max_new_tokens: int = 256
     """Tokens an answer may have unless the user says otherwise."""
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer unless the user gives others."""
     gold: tuple[Reward, ...] = ()
     """What the run is judged by: computed and logged as gold/NAME, never trained on, of no weight."""
 
