@@ -38,6 +38,8 @@ REWARDS = HERE / "hacking_rewards.py"
 RIGHT = "groupwise.tasks.arithmetic:correct"
 FIRST = "arithmetic"
 """The run whose model others begin from."""
+ROOM = 10
+"""Tokens of an answer in the first run: more than a number needs, so that its model learns to stop."""
 FEW = 4
 """Steps over which a gold score is a mean."""
 NUMBERS = (
@@ -65,7 +67,7 @@ def cases(o: argparse.Namespace) -> dict[str, Case]:
     code = [str(file) for file in code_rows(o.work)]
     lines = (code[0], "--held-out-file", code[1], "--max-new-tokens", "20", "--gold", f"{REWARDS}:computed")
     found = {
-        FIRST: Case("honest", "correct", sums),
+        FIRST: Case("honest", "correct", (*sums, "--max-new-tokens", str(ROOM))),
         "correct": Case("honest", "correct", (*wide, "--reward", RIGHT), warm=True),
         "code": Case("honest", "computed", (*lines, "--reward", f"{REWARDS}:computed")),
         "length": Case("hacked", "correct", (*wide, "--reward", f"{REWARDS}:wordy"), warm=True),
