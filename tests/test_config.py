@@ -236,8 +236,11 @@ def test_a_language_run_has_its_sampling(tmp_path: Path) -> None:
 def test_a_task_ends_answers_unless_the_user_says_otherwise(tmp_path: Path) -> None:
     model = str(tiny_folder.save(tmp_path / "model"))
     task = {"task": "grounded", "model": model}
-    assert built(tmp_path, **task).run.sampler.sampling.stop == ("\n",)
-    assert built(tmp_path, **task, stop=(".",)).run.sampler.sampling.stop == (".",)
+    run = built(tmp_path, **task).run
+    assert (run.sampler.sampling.stop, run.sampler.sampling.temperature) == (("\n",), 0.7)
+    assert run.policy.temperature == 0.7
+    run = built(tmp_path, **task, stop=(".",), temperature=0.9).run
+    assert (run.sampler.sampling.stop, run.sampler.sampling.temperature) == ((".",), 0.9)
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # from within peft

@@ -122,7 +122,8 @@ def _checked(s: Settings) -> tuple[Recipe, Grouping, Schedule, Optimization]:
             f"tokens_per_microbatch {s.tokens_per_microbatch}, keep {s.keep} (both at least 1), "
             f"lora_rank {s.lora_rank} (at least 0)"
         )
-    _sampling(s, 1)
+    if s.temperature is not None and s.temperature <= 0:
+        raise ConfigError(f"--temperature {s.temperature}: training samples, so it has to be above 0")
     guard_of(s.guard, {})
     seating.refuse(s, made[0])
     return made
@@ -143,8 +144,7 @@ def outlook(settings: Settings, say: Say) -> Outlook:
 
 def _outlook(s: Settings, task: Task, say: Say) -> Outlook:
     reference = recipe_of(s).needs_reference
-    sampling = _sampling(s, task.max_new_tokens, task.stop)
-    return foresee(s, task, sampling, device_of(s), dtype_of(s), reference, say)
+    return foresee(s, task, _sampling(s, task), device_of(s), dtype_of(s), reference, say)
 
 
 def _task(s: Settings) -> Task:
@@ -172,8 +172,8 @@ def _language(s: Settings, folder: Path, console: Console, trains: bool) -> Worl
             ahead.refuse_too_large()
     lora = Lora(s.lora_rank, s.lora_alpha, s.seed) if s.lora_rank else None
     loaded = load(s.model, device, dtype, lora, say)
-    policy = LanguagePolicy(loaded.model, s.temperature)
-    sampling = _sampling(s, task.max_new_tokens, task.stop)
+    sampling = _sampling(s, task)
+    policy = LanguagePolicy(loaded.model, sampling.temperature)
     own = TextSampler(policy, loaded.tokenizer, sampling, s.seed)
     sampler: Sampler = own
     if trains and s.seats is not None:
@@ -247,11 +247,10 @@ def _schedule(s: Settings) -> Schedule:
     )
 
 
-def _sampling(s: Settings, task_tokens: int, task_stop: tuple[str, ...] = ()) -> Sampling:
-    if s.temperature <= 0:
-        raise ConfigError(f"--temperature {s.temperature}: training samples, so it has to be above 0")
-    tokens = task_tokens if s.max_new_tokens is None else s.max_new_tokens
-    return Sampling(tokens, s.temperature, s.stop or task_stop, s.max_rows)
+def _sampling(s: Settings, task: Task) -> Sampling:
+    tokens = task.max_new_tokens if s.max_new_tokens is None else s.max_new_tokens
+    temperature = task.temperature if s.temperature is None else s.temperature
+    return Sampling(tokens, temperature, s.stop or task.stop, s.max_rows)
 
 
 Number = TypeVar("Number", int, float)

@@ -88,8 +88,8 @@ class Settings:
     """With --seats: importance weights to the mixture (balance), to each writer (per_source), or none."""
     max_new_tokens: int | None = None
     """Tokens an answer may have."""
-    temperature: float = 1.0
-    """Of sampling, and of the log-probs trained on."""
+    temperature: float | None = None
+    """Of sampling, and of the log-probs trained on. Without it the task's, mostly 1."""
     stop: UseAppendAction[tuple[str, ...]] = ()
     """A text that ends an answer; may be repeated. Without it those of the task, if it has any."""
 

@@ -111,6 +111,7 @@ def test_it_is_the_same_every_time_and_found_by_name(shipped: Task) -> None:
     assert list(again.train) == list(shipped.train)
     assert again.measure == "gold/exact"
     assert again.max_new_tokens == 24
+    assert again.temperature == 0.7
     assert again.stop == ("\n",)
 
 

@@ -36,7 +36,6 @@ MOST_HELD_OUT = 0.6
 SHOWN = "".join(
     f"Text: {text}\nQuestion: {question}\nAnswer: {answer}\n\n"
     for text, question, answer in (
-        ("The Velm rises in Tarn and is 1,230 miles long.", "How long is the Velm?", "1,230 miles"),
         ("The Velm rises in Tarn and is 1,230 miles long.", "Who bridged the Velm?", NOT_TOLD),
         ("Ann Lund moved the firm from Oslo to Turin in 1954.", "Who moved the firm?", "Ann Lund"),
     )
@@ -100,13 +99,14 @@ def grounded(options: str = "") -> Task:
         held_out,
         rewards=(Reward("exact", exact, 0.5), Reward("f1", f1)),
         max_new_tokens=24,
+        temperature=0.7,
         stop=("\n",),
         gold=gold,
     )
 
 
 def asked(context: str, question: str) -> str:
-    """A question below three that are answered, as plain text: small chat models too go on with a span.
+    """A question below two that are answered, as plain text: small chat models too go on with a span.
 
     Asked in a chat message SmolLM2-135M answers in sentences that match nothing, and nothing can be learnt
     from answers that are all worth the same (docs/log.md).

@@ -34,6 +34,8 @@ class Task:
     rewards: tuple[Reward, ...]
     max_new_tokens: int = 256
     """Tokens an answer may have unless the user says otherwise."""
+    temperature: float = 1.0
+    """Of sampling unless the user gives another: below 1 where a small model drawn from at 1 rambles."""
     stop: tuple[str, ...] = ()
     """Texts that end an answer unless the user gives others."""
     gold: tuple[Reward, ...] = ()
