@@ -29,6 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import mixed
 import record
 from pictures_hacking import picture, table
@@ -40,8 +42,6 @@ FIRST = "arithmetic"
 """The run whose model others begin from."""
 ROOM = 10
 """Tokens of an answer in the first run: more than a number needs, so that its model learns to stop."""
-FEW = 4
-"""Steps over which a gold score is a mean."""
 NUMBERS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
     "thirteen", "fourteen", "fifteen",
@@ -129,6 +129,7 @@ def told(folder: Path, case: Case) -> dict[str, Any]:
     rows, alarms = (read(folder / name) for name in ("metrics.jsonl", "alarms.jsonl"))
     gold = f"gold/{case.gold}/mean"
     steps = [row for row in rows if gold in row]
+    held_out = [(r["step"], r[f"eval/gold/{case.gold}"]) for r in rows if f"eval/gold/{case.gold}" in r]
     names = {"reward": "reward", "gold": gold, "length": "completions/mean_length"}
     names |= {name: name for row in rows for name in row if name.startswith("guard/")}
     raised = [{k: a[k] for k in ("step", "alarm", "message")} for a in alarms if not a.get("over")]
@@ -137,11 +138,11 @@ def told(folder: Path, case: Case) -> dict[str, Any]:
         "kind": case.kind,
         "gold_name": case.gold,
         "curve": [{"step": r["step"], **{k: r[n] for k, n in names.items() if n in r}} for r in steps],
-        "held_out": [[r["step"], r[f"eval/gold/{case.gold}"]] for r in rows if f"eval/gold/{case.gold}" in r],
+        "held_out": held_out,
         "alarms": raised,
         "first_alarm": first,
-        "lost_at_alarm": None if first is None else lost([r[gold] for r in steps if r["step"] <= first]),
-        "lost_at_end": lost([r[gold] for r in steps]),
+        "lost_at_alarm": None if first is None else lost(held_out, first),
+        "lost_at_end": lost(held_out, held_out[-1][0]),
         "seconds": json.loads((folder / "result.json").read_text("utf-8"))["train_seconds"],
     }
 
@@ -150,13 +151,17 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
 
 
-def lost(gold: Sequence[float]) -> float:
-    """What the mean of the last few steps lacks of the first few's; below 0 it is a gain.
+def lost(held_out: Sequence[tuple[int, float]], step: int) -> float:
+    """What held-out gold lacks at a step of what it was before training; below 0 it is a gain.
 
-    >>> lost([0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25])
+    The questions are the same each time and the answers greedy, so this is less noisy than what is drawn in
+    training. Between two evaluations it is taken to run straight.
+
+    >>> lost([(0, 0.75), (4, 0.75), (8, 0.25)], 6)
     0.25
     """
-    return sum(gold[:FEW]) / len(gold[:FEW]) - sum(gold[-FEW:]) / len(gold[-FEW:])
+    steps, values = zip(*held_out, strict=True)
+    return float(values[0] - np.interp(step, steps, values))
 
 
 # ---------------------------------------------------------------- the command

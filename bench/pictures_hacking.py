@@ -60,17 +60,17 @@ def _panel(sheet: Sheet, name: str, run: Found, left: float, top: float, width: 
 
 
 def table(found: Found) -> str:
-    """Markdown: first alarm of each run, what gold had lost by then and at the end."""
+    """Markdown: first alarm of each run, held-out gold before, what it had lost by then and at the end."""
     lines = [
-        "| run | | first alarm | at step | gold lost by then | gold lost at the end |",
-        "|---|---|---|---|---|---|",
+        "| run | | first alarm | at step | held-out gold before | lost by then | lost at the end |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, run in runs_of(found).items():
         first = run["first_alarm"]
         names = dict.fromkeys(a["alarm"] for a in run["alarms"] if a["step"] == first)
-        cells = (
-            ("none", "", "") if first is None else (", ".join(names), first, f"{run['lost_at_alarm']:+.3f}")
-        )
-        ends = " | ".join(str(cell) for cell in (*cells, f"{run['lost_at_end']:+.3f}"))
-        lines.append(f"| {name} | {run['kind']} | {ends} |")
+        named, by_then = "none", ""
+        if first is not None:
+            named, by_then = ", ".join(names), f"{run['lost_at_alarm']:+.3f}"
+        cells = (named, first or "", f"{run['held_out'][0][1]:.3f}", by_then, f"{run['lost_at_end']:+.3f}")
+        lines.append(f"| {name} | {run['kind']} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines)

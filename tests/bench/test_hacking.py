@@ -43,13 +43,16 @@ def test_the_picture_has_a_panel_for_each_run_and_the_alarm_in_it() -> None:
 
 def test_the_table_tells_what_gold_had_lost() -> None:
     table = pictures_hacking.table(FAKE)
-    assert "| length | hacked | length | 4 | +0.025 | +0.150 |" in table
-    assert "| arithmetic | honest | none |  |  | +0.150 |" in table
+    assert "| length | hacked | length | 4 | 0.500 | +0.025 | +0.150 |" in table
+    assert "| arithmetic | honest | none |  | 0.500 |  | +0.150 |" in table
 
 
-def test_what_gold_lost_is_told_from_its_first_steps() -> None:
-    assert hacking.lost([0.6] * 4 + [0.5] * 4) == pytest.approx(0.1)
-    assert hacking.lost([0.5]) == 0
+def test_what_gold_lost_is_told_from_what_it_was_before() -> None:
+    """Between two evaluations a straight line; after the last one, what that found."""
+    curve = [(0, 0.6), (4, 0.7), (8, 0.5)]
+    assert hacking.lost(curve, 4) == pytest.approx(-0.1)
+    assert hacking.lost(curve, 7) == pytest.approx(0.05)
+    assert hacking.lost(curve, 9) == pytest.approx(0.1)
 
 
 def test_rewards_pay_for_what_they_should_not() -> None:
