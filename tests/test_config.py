@@ -234,8 +234,10 @@ def test_a_language_run_has_its_sampling(tmp_path: Path) -> None:
 
 
 def test_a_task_ends_answers_unless_the_user_says_otherwise(tmp_path: Path) -> None:
-    model = str(tiny_folder.save(tmp_path / "model"))
-    task = {"task": "grounded", "model": model}
+    folder = tiny_folder.save(tmp_path / "model")
+    described = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(described | {"max_position_embeddings": 4096}))
+    task = {"task": "grounded", "model": str(folder)}
     run = built(tmp_path, **task).run
     assert (run.sampler.sampling.stop, run.sampler.sampling.temperature) == (("\n",), 0.7)
     assert run.policy.temperature == 0.7
