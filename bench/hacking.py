@@ -199,7 +199,7 @@ def options() -> tuple[argparse.Namespace, list[str]]:
 def main() -> None:
     o, more = options()
     if not o.draw_only:
-        asked = {k: str(v) if isinstance(v, Path) else v for k, v in vars(o).items()}
+        asked = {k: v for k, v in vars(o).items() if not isinstance(v, Path)}
         about: Mapping[str, Any] = {"machine": record.machine(), "options": asked, "more": more}
         record.merge(o.out, "about", about)
         for name, figures in experiment(o, more).items():
