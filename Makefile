@@ -8,6 +8,7 @@
 PYTHON ?= python3
 CONSTRAINTS ?= -c constraints-cpu.txt
 BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile  # two processes of one thread each
 
 .PHONY: train test check bench
 
@@ -15,13 +16,13 @@ train: .venv/installed
 	$(BIN)/groupwise train
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not learning"
+	$(PYTEST) -m "not slow and not learning"
 
 bench: .venv/installed
 	$(BIN)/python bench/limits.py --out bench/results/limits.json

@@ -33,6 +33,7 @@ _SERVER = """
 import json, os, signal, sys
 import torch
 torch.set_num_threads(1)
+from groupwise import commands
 from groupwise.cli import main
 from groupwise.envs import classic
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast

@@ -64,6 +64,12 @@ def dapo(p: Padded) -> Tensor:
     return -token_mean(clip(of(p), p.advantage, 0.2, 0.28), p.mask)
 
 
+def magnetic(p: Padded) -> Tensor:
+    """Without the entropy. Summed over each answer, averaged over answers; k2 = (log π − log ref)² / 2."""
+    k2 = (p.new - p.ref) ** 2 / 2
+    return -((clip(of(p), p.advantage, 0.2, 0.2) - 10.0 * k2) * p.mask).sum(1).mean()
+
+
 def intellect_2(p: Padded) -> Tensor:
     ratio, a = of(p), p.advantage
     kl = torch.exp(p.ref - p.new) - (p.ref - p.new) - 1
@@ -224,7 +230,7 @@ TWINS: dict[str, Callable[[Padded], Tensor]] = {
     for f in (
         grpo, dr_grpo, dapo, intellect_2, gspo, gspo_token, gmpo, luspo, cispo, sapo, gpg, rloo, lite_ppo,
         topr, vespo, luffy, decoupled, tis, tis_sequence, mis, icepop, deepseek_v3_2, adaptive_kl, prorl,
-        mixed, clip_cov, kl_cov, top_entropy, reinforce_pp, maxrl, opo, gigpo,
+        mixed, magnetic, clip_cov, kl_cov, top_entropy, reinforce_pp, maxrl, opo, gigpo,
     )
 }  # fmt: skip
 """By the name of the recipe. One that differs only in its advantages has the twin of the other."""

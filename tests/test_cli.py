@@ -6,11 +6,13 @@ one sentence, never in a traceback, and leaves nothing on disk.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ import torch
 import tiny_folder
 from commands import ENVIRONMENT, Done, groupwise, lines, start
 from groupwise import __version__, runs
-from groupwise.cli import COMMANDS
+from groupwise.cli import NAMES
+from groupwise.commands import COMMANDS
 from groupwise.recipes import RECIPES
 from groupwise.settings import Settings
 from groupwise.trajectory import StopReason
@@ -108,7 +111,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
 def test_a_run_folder_holds_everything(finished: Path) -> None:
     found = {p.name for p in (finished / "out").iterdir()}
     logs = {"metrics.jsonl", "samples.jsonl", "evaluations.jsonl", "alarms.jsonl"}
-    assert found == {"run.json", "result.json", "report.html", "model", "checkpoints"} | logs
+    assert found == {"run.json", "result.json", "report.html", "model", "checkpoints", runs.LOCK} | logs
 
 
 def test_run_json_says_what_was_done(finished: Path) -> None:
@@ -377,7 +380,7 @@ def test_each_command_explains_itself(tmp_path: Path, command: str, flags: tuple
     done = groupwise(command, "--help", cwd=tmp_path)
     assert done.code == 0
     assert [flag for flag in flags if flag not in done.out] == []
-    assert command in COMMANDS
+    assert tuple(COMMANDS) == NAMES
 
 
 def test_alone_it_shows_the_way_in(tmp_path: Path) -> None:
@@ -396,7 +399,7 @@ def test_an_unknown_command_is_named(tmp_path: Path) -> None:
     done = groupwise("trian", cwd=tmp_path)
     assert done.code == 2
     assert "unknown command 'trian'" in done.said
-    assert "train, plan, eval, chat, report" in done.said
+    assert "train, plan, eval, chat, play, doctor, backtest, report, reward" in done.said
 
 
 @pytest.mark.parametrize("command", [("train",), ("plan",), ("eval", "x"), ("chat", "x"), ("report", "x")])
@@ -652,15 +655,18 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(world: Path, mistake: str)
         (("nowhere.jsonl", "--reward", "reward.py:varied"), ("nowhere.jsonl",)),
         (("rows.jsonl",), ("--reward my_reward.py:score",)),
         (("gym:NoSuch-v0",), ("NoSuch",)),
-        (("gym:MountainCarContinuous-v0",), ("MountainCarContinuous-v0", "Discrete")),
-        (("gym:FrozenLake-v1",), ("FrozenLake-v1", "Box")),
+        (("gym:CartPoul-v1",), ("CartPoul-v1", "Near it: CartPole-v")),
+        (("gym:Pendulum-v1", "--bounds", "reflect"), ("Pendulum-v1", "squash and clip")),
+        (("gym:Pendulum-v1", "--episode-steps", "0"), ("--episode-steps 0",)),
+        (("rows.jsonl", "--bounds", "clip"), ("--bounds: only for environments",)),
     ],
 )
 def test_a_task_that_is_not_there_is_one_sentence(
     world: Path, args: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     before = holds(world)
-    train(world, *args, "--model", "model").sentence(*words)
+    model = () if args[0].startswith("gym:") else ("--model", "model")
+    train(world, *args, *model).sentence(*words)
     assert holds(world) == before
 
 
@@ -687,7 +693,7 @@ def test_a_folder_with_a_run_is_not_overwritten(world: Path) -> None:
 def test_a_missing_extra_is_named_with_its_brackets(world: Path) -> None:
     """What is between brackets in the way out is not taken for a colour."""
     absent = "import sys, groupwise.envs as e; del e.classic; sys.modules['groupwise.envs.classic'] = None"
-    train(world, *GYM, before=absent).sentence("pip install 'groupwise[gym]'")
+    train(world, *GYM, before=absent).sentence("pip install -e '.[gym]'")
 
 
 def test_a_warning_with_brackets_is_told(world: Path) -> None:
@@ -705,7 +711,9 @@ def test_a_disk_that_fills_up_is_one_sentence(world: Path) -> None:
     done = train(world, *args, before=limit)
     done.sentence("could not save the checkpoint of step 2", "there is none yet", "--resume out")
     assert list((world / "out" / "checkpoints").iterdir()) == []
-    assert train(world, "--resume", "out").code == 0
+    again = train(world, "--resume", "out")
+    assert again.code == 0
+    assert "out has no checkpoint yet: it begins at step 1" in again.said
 
 
 @pytest.mark.slow
@@ -746,3 +754,107 @@ def test_a_run_that_the_guard_stops_ends_with_a_sentence_and_goes_on_when_resume
     assert again.code == 0, again.said
     assert [row["step"] for row in lines(world / "out" / "metrics.jsonl")] == list(range(7))
     assert len(lines(world / "out" / "alarms.jsonl")) == 1
+
+
+def test_two_processes_do_not_write_into_one_folder(world: Path) -> None:
+    """Each would rewind, write and delete what the other has written. The kernel lets go at the end."""
+    assert train(world, *GYM, "--out", "done").code == 0
+    (world / "new").mkdir()
+    with ExitStack() as stack:
+        for name in ("new", "done"):
+            fcntl.flock(stack.enter_context((world / name / runs.LOCK).open("a")), fcntl.LOCK_EX)
+        before = holds(world)
+        train(world, *GYM, "--out", "new").sentence("another process is writing into new", "another --out")
+        train(world, "--resume", "done", "--steps", 3).sentence("another process is writing into done")
+        assert holds(world) == before
+    assert train(world, *GYM, "--out", "new").code == 0
+    assert train(world, "--resume", "done", "--steps", 3).code == 0
+
+
+# ---------------------------------------------------------------------------- worlds
+
+WORLDS = """
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+class Painted(gymnasium.Env):
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    observation_space, action_space = Box(-9, 9, (2,)), Discrete(3, start=1)
+
+    def __init__(self, render_mode=None, breaks=False):
+        self.render_mode, self.breaks = render_mode, breaks
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.at = 0
+        return self.np_random.normal(size=2), {}
+
+    def step(self, action):
+        self.at += 1
+        if self.breaks and self.at == 2 and action == 2:
+            raise RuntimeError("the motor is broken")
+        return self.np_random.normal(size=2), float(action), self.at == 4, False, {}
+
+    def render(self):
+        return np.full((20, 30, 3), 50 * self.at, np.uint8)
+
+gymnasium.register("Painted-v0", Painted)
+gymnasium.register("Breaking-v0", lambda: Painted(breaks=True))
+"""
+
+
+def test_a_world_of_ones_own_is_trained_shown_and_looked_into(world: Path) -> None:
+    (world / "mine.py").write_text(WORLDS)
+    args = ("gym:mine.py:Painted-v0", *GYM[1:], "--normalise-observations", "--out", "g")
+    done = train(world, *args)
+    assert done.code == 0, done.said
+    shown = start(
+        "play", "g", "--episodes", "2", cwd=world, env={"DISPLAY": "", "WAYLAND_DISPLAY": ""}
+    ).wait()
+    assert shown.code == 0, shown.said
+    assert shown.out.count("in 4 steps, it ended") == 2
+    assert (world / "g" / "play.gif").read_bytes().startswith(b"GIF89a")
+    assert groupwise("report", "g", cwd=world).code == 0
+    assert "data:image/gif;base64" in (world / "g" / "report.html").read_text()
+    drawn = groupwise("play", "g/checkpoints/2", "--stochastic", "--gif", "film.gif", cwd=world)
+    assert drawn.code == 0, drawn.said
+    assert (world / "film.gif").exists()
+    found = groupwise("doctor", "gym:mine.py:Painted-v0", "--seconds", "0.2", cwd=world)
+    assert found.code == 0, found.said
+    assert all(word in found.out for word in ("seed", "snapshot", "a deep copy", "rewards", "speed"))
+
+
+def test_evaluation_knows_what_the_run_learnt_of_the_world(world: Path) -> None:
+    """Without the kept means a policy that was trained on normalised observations sees other numbers."""
+    args = ("gym:CartPole-v1", *GYM[1:], "--normalise-observations", "--lr", 0.1, "--epochs", 8, "--out", "g")
+    assert train(world, *args).code == 0
+    after = json.loads((world / "g" / "result.json").read_text())["held_out"]["after"]["return"]
+    done = groupwise("eval", "g", "--examples", "2", cwd=world)
+    assert f"{after:.3f}" in done.out, done.said
+
+
+def test_a_world_that_breaks_is_told_and_trained_in_all_the_same(world: Path) -> None:
+    (world / "mine.py").write_text(WORLDS)
+    done = train(world, "gym:mine.py:Breaking-v0", *GYM[1:], "--out", "g")
+    assert done.code == 0, done.said
+    assert "RuntimeError: the motor is broken" in done.said
+    assert any(row["stopped/error"] > 0 for row in lines(world / "g" / "metrics.jsonl") if row["step"])
+    found = groupwise("doctor", "gym:mine.py:Breaking-v0", "--seconds", "0.2", cwd=world)
+    assert found.code == 1
+    assert "the motor is broken" in found.out
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("play", "nowhere"), ("there is no folder nowhere",)),
+        (("play", "nowhere", "--episodes", "0"), ("--episodes 0",)),
+        (("doctor", "CartPole-v1"), ("forecast:..., not 'CartPole-v1'",)),
+        (("doctor", "gym:CartPoul-v1"), ("CartPoul-v1", "Near it: CartPole-v")),
+    ],
+)
+def test_what_cannot_be_shown_or_looked_into_is_one_sentence(
+    world: Path, args: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    groupwise(*args, cwd=world).sentence(*words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from rich.console import Console
 
 import tiny_folder
-from groupwise.cli import _settings
+from groupwise.advantages import gdpo
 from groupwise.config import build, device_of, dtype_of, recipe_of
 from groupwise.losses import k3
 from groupwise.precision import best_device, best_dtype
@@ -30,6 +31,7 @@ from groupwise.settings import (
     from_mapping,
     read_toml,
 )
+from groupwise.train_commands import _settings
 
 
 def toml(folder: Path, text: str) -> Path:
@@ -64,6 +66,7 @@ def test_a_file_may_set_everything(tmp_path: Path) -> None:
             "dtype": "float32",
             "train_on": "8",
             "guard": "stop",
+            "opponents": "random:1",
         }.get(f.name, f.default)
         for f in dataclasses.fields(Settings)
     }
@@ -221,6 +224,25 @@ def test_building_a_run_puts_every_setting_in_its_place(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"temperature": 0.5}, "--temperature: only for language models, and gym:CartPole-v1 is an env"),
+        ({"model": "m", "lora_rank": 4}, "--model, --lora-rank: only for language models"),
+        ({"noise": 0.0}, "--noise 0.0: above 0"),
+        ({"noise": 0.5, "bounds": "clip"}, "--bounds, --noise: only for actions that are real numbers"),
+        ({"episode_steps": 0}, "--episode-steps 0: at least 1"),
+        ({"task": "market:prices.csv", "episode_steps": 5}, "--episode-steps: prices have episodes of"),
+    ],
+)
+def test_settings_that_a_world_has_no_use_for_are_refused(
+    settings: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """Taken in silence, they would be believed to have had an effect."""
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        built(tmp_path, **settings)
+
+
 def test_a_language_run_has_its_sampling(tmp_path: Path) -> None:
     model = str(tiny_folder.save(tmp_path / "model"))
     options = {"task": "arithmetic", "model": model, "temperature": 0.7, "stop": ("\n",), "max_rows": 5}
@@ -254,3 +276,16 @@ def test_bfloat16_keeps_float32_masters(tmp_path: Path) -> None:
     adapted = built(tmp_path, task="arithmetic", model=model, dtype="bfloat16", lora_rank=2).run.learner
     assert {w.dtype for w in adapted.masters.weights.values()} == {torch.float32}
     assert all("lora_" in name for name in adapted.masters.weights)
+
+
+def test_gdpo_takes_the_weights_of_the_rewards_unless_it_has_its_own(tmp_path: Path) -> None:
+    """They were given with the rewards, and then not used."""
+    options = {"task": "arithmetic", "model": str(tiny_folder.save(tmp_path / "model"))}
+    weights = {"correct": 1.0, "digits": 0.5, "alone": 0.2}
+    assert built(tmp_path, **options, recipe="gdpo").run.recipe.advantage == gdpo(weights)
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\nfrom groupwise import DAPO\nfrom groupwise.advantages import gdpo\n"
+        "OWN = replace(DAPO, advantage=gdpo({'digits': 2.0}))\n"
+    )
+    own = built(tmp_path, **options, recipe=f"{tmp_path}/mine.py:OWN").run.recipe
+    assert own.advantage == gdpo({"digits": 2.0})

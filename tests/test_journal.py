@@ -54,6 +54,17 @@ def cells(line: str) -> list[str]:
     return found
 
 
+def test_decisions_a_second_are_called_what_they_are(tmp_path: Path) -> None:
+    console = Console(width=140, record=True, file=io.StringIO())
+    journal = RunJournal(tmp_path, 10, "return", console, unit="step")
+    journal.start(State(0))
+    journal.step(1, NUMBERS)
+    journal.close()
+    heading = console.export_text().splitlines()[0].split()
+    assert "step/s" in heading
+    assert "tok/s" not in heading
+
+
 @pytest.mark.parametrize("numbers", [NUMBERS, HUGE, {"step_time": 1.0}])
 def test_a_line_fits_its_columns(tmp_path: Path, numbers: dict[str, float]) -> None:
     """Each number under its heading with a space before it, however large; an absent one leaves a gap."""

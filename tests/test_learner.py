@@ -41,8 +41,8 @@ class Network(nn.Module):
         return nn.functional.linear(x, self.weight, self.bias).float()
 
 
-def batch_of(network: nn.Module) -> Batch:
-    """Four episodes of a policy that chose a little differently, in two micro-batches."""
+def batch_of(network: nn.Module, minibatches: int = 1) -> Batch:
+    """Four episodes of a policy that chose a little differently, in two micro-batches at least."""
     policy, generator = CategoricalPolicy(network), np.random.default_rng(0)
     members = []
     for reward in (1.0, 0.0, 0.2, 0.9):
@@ -52,9 +52,9 @@ def batch_of(network: nn.Module) -> Batch:
         turn = Turn(observations, actions, logp + noise)
         members.append(Trajectory((turn,), PolicyTag(), StopReason.FINISHED, reward=reward))
     cohort = assign([Group(Prompt(0, 0), tuple(members))], DAPO.advantage)
-    batch = pack(cohort, DAPO, policy, 10)
+    batch = pack(cohort, DAPO, policy, 10, minibatches=minibatches)
     assert batch is not None
-    assert len(batch.pieces) == 2
+    assert len(batch.pieces) == max(2, minibatches)
     return batch
 
 
@@ -80,20 +80,24 @@ def unchanged(before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
 
 
 def by_hand(network: Network, batch: Batch, o: Optimization, rates: list[float]) -> tuple[dict, list[float]]:
-    """AdamW with clipping as in the papers, in float64; the loss is DAPO's, written out."""
+    """AdamW with clipping as in the papers, in float64; the loss is DAPO's, written out. Where the batch has
+    parts, each step is on the next of them, which stands for all."""
     weights = {n: p.detach().double() for n, p in network.named_parameters() if n != "frozen"}
     mean = {n: torch.zeros_like(w) for n, w in weights.items()}
     square = {n: torch.zeros_like(w) for n, w in weights.items()}
     observations = torch.cat([p.inputs.observations for p in batch.pieces]).double()
     actions = torch.cat([p.inputs.actions for p in batch.pieces])
     norms = []
+    parts = torch.cat([torch.full((p.stop - p.start,), p.part) for p in batch.pieces])
+    count = len(parts.unique())
     for t, rate in enumerate(rates, start=1):
+        own = (parts == (t - 1) % count) * count
         leaves = {n: w.clone().requires_grad_() for n, w in weights.items()}
         logits = observations @ network.frozen.double() @ leaves["weight"].T + leaves["bias"]
         logp = logits.log_softmax(-1)[torch.arange(len(actions)), actions]
         ratio = (logp - batch.behaviour_logp.double()).exp()
         a = batch.advantage.double()
-        loss = -torch.minimum(ratio * a, ratio.clamp(0.8, 1.28) * a).sum() / len(actions)
+        loss = -(own * torch.minimum(ratio * a, ratio.clamp(0.8, 1.28) * a)).sum() / len(actions)
         gradient = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
         norms.append(math.sqrt(sum(float((g**2).sum()) for g in gradient.values())))
         for n, g in gradient.items():
@@ -121,6 +125,40 @@ def test_steps_are_adamw_by_hand(max_grad_norm: float, weight_decay: float, epoc
         assert update.metrics["grad_norm"] == pytest.approx(norms[step * epochs - 1], rel=1e-4), "unclipped"
     for name, weight in expected.items():
         torch.testing.assert_close(learner.masters.weights[name].double(), weight, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("minibatches", [2, 4])
+def test_minibatches_are_optimizer_steps_of_their_own(minibatches: int) -> None:
+    """Two epochs: every part in its turn, from where the last has led, as long a gradient as of the whole."""
+    network = Network()
+    batch = batch_of(network, minibatches)
+    learner = learner_of(network, learning_rate=0.02, warmup_steps=0, epochs=2, minibatches=minibatches)
+    expected, norms = by_hand(network, batch, learner.optimization, [0.02] * 2 * minibatches)
+    update = learner.step(batch, DAPO, 1)
+    assert update.metrics["grad_norm"] == pytest.approx(sum(norms[minibatches:]) / minibatches, rel=1e-4)
+    for name, weight in expected.items():
+        torch.testing.assert_close(learner.masters.weights[name].double(), weight, rtol=1e-5, atol=1e-6)
+
+
+def test_metrics_of_minibatches_are_of_the_whole_batch() -> None:
+    """With a rate too small to move anything they are those of one optimizer step. How far the sampler was
+    is asked before anything moves: with a high rate the first part alone can tell."""
+    found = [
+        learner_of(network, learning_rate=1e-12, minibatches=parts)
+        .step(batch_of(network, parts), DAPO, 1)
+        .metrics
+        for parts, network in ((1, Network()), (4, Network()))
+    ]
+    for name in ("loss", "ratio", "entropy", "clip_ratio/region_mean"):
+        assert found[1][name] == pytest.approx(found[0][name], rel=1e-4, abs=1e-7), name
+    network = Network()
+    batch = batch_of(network, 4)
+    with torch.no_grad():
+        first = batch.pieces[0]
+        logp = CategoricalPolicy(network).score(first.inputs).logp
+        apart = (logp - batch.behaviour_logp[: first.stop]).abs()
+    update = learner_of(network, learning_rate=1.0, warmup_steps=0, minibatches=4).step(batch, DAPO, 1)
+    assert update.metrics["sampling/logp_difference/max"] == pytest.approx(float(apart.max()), rel=1e-5)
 
 
 def test_a_long_gradient_is_shortened_to_the_bound_and_a_short_one_is_left() -> None:

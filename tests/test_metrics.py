@@ -180,6 +180,15 @@ def test_lines_are_there_as_soon_as_they_are_written(tmp_path: Path) -> None:
     assert steps(tmp_path / "a.jsonl") == [1, 2]
 
 
+def test_half_a_surrogate_pair_is_written_and_read_back(tmp_path: Path) -> None:
+    """A judge's reply may hold one, and its last line becomes the reason why an answer has failed."""
+    lines = JsonLines(tmp_path / "samples.jsonl")
+    lines.write(1, {"extra": "unparsable: \ud800 ü"})
+    lines.close()
+    row = json.loads((tmp_path / "samples.jsonl").read_text("utf-8"))
+    assert row == {"step": 1, "extra": "unparsable: \ud800 ü"}
+
+
 def test_rewinding_drops_later_steps_and_keeps_the_rest_byte_for_byte(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", 0, 1, 1, 2, 2, 3, text="é\u2028\u0085\r")
     kept = b"".join(path.read_bytes().splitlines(keepends=True)[:3])

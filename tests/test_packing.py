@@ -131,6 +131,31 @@ def test_a_weighting_or_a_selection_of_another_length_is_named() -> None:
         packed(members, picking)
 
 
+# ---------------------------------------------------------------- minibatches
+
+
+@pytest.mark.parametrize(
+    ("minibatches", "parts"),
+    [(1, [0, 0, 0, 0]), (2, [0, 0, 0, 1]), (4, [0, 1, 1, 3]), (99, [9, 27, 47, 79])],
+)
+def test_minibatches_are_whole_trajectories_of_about_as_many_decisions(
+    minibatches: int, parts: list[int]
+) -> None:
+    """Of 4, 3, 5 and 8 decisions the middles are at 2, 5.5, 9.5 and 16 of 20; empty parts are left out."""
+    members = [member(n, a, seed=n) for n, a in ((4, 1.0), (3, -1.0), (5, 0.5), (8, 2.0))]
+    policy = CategoricalPolicy(network())
+    batch = pack(cohort_of(*members), DAPO, policy, HUGE, minibatches=minibatches)
+    assert batch is not None
+    assert len(batch.pieces) == len(set(parts))
+    pairs = [
+        (p.part, n)
+        for p in batch.pieces
+        for n in torch.bincount(batch.trajectory_id)[batch.trajectory_id[p.start : p.stop].unique()].tolist()
+    ]
+    assert pairs == list(zip(parts, (4, 3, 5, 8), strict=True))
+    assert torch.equal(batch.weight, packed(cohort_of(*members), DAPO).weight), "those of the whole step"
+
+
 # ---------------------------------------------------------------- the first pass
 
 

@@ -59,6 +59,13 @@ def test_a_plan_names_parts_peak_and_time(world: Path) -> None:
     assert files(world) == before
 
 
+def test_a_plan_counts_the_models_of_rewards(world: Path) -> None:
+    assert "rewards' models" not in fits(world, *ROWS).out
+    done = fits(world, *ROWS, "--reward", "fluency:model=0.1", "--gold", "relevance:model")
+    assert done.code == 0, done.said
+    assert "rewards' models" in done.out
+
+
 LARGE = (
     *ROWS[:3], "--prompts", 32, "--group-size", 32, "--max-new-tokens", 100, "--held-out", 4,
     "--tokens-per-microbatch", 100_000,

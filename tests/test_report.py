@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -225,6 +226,16 @@ def test_a_part_equal_to_the_reward_is_drawn_once_and_unknown_metrics_are_kept(t
     assert "replaced and skipped, answers cut off, distance from the reference" in page.text
 
 
+def test_sizes_of_groups_are_drawn_only_where_they_change(tmp_path: Path) -> None:
+    """A flat line at 8 tells what the settings told."""
+    sizes = {f"groups/size/{name}": 8 for name in ("min", "mean", "max")}
+    for i, last in enumerate((8, 9)):
+        rows = [{"step": 1, **sizes}, {"step": 2, **sizes, "groups/size/max": last}]
+        (tmp_path / str(i)).mkdir()
+        _, page, _ = load(folder(tmp_path / str(i), metrics=rows))
+        assert ("Answers to a prompt" in page.text) == (last == 9)
+
+
 def test_every_policy_that_wrote_answers_has_a_line(tmp_path: Path) -> None:
     """One that came later and left earlier too; without seats there is no such part."""
     folder = full(tmp_path)
@@ -353,10 +364,26 @@ def test_files_of_a_wrong_kind_are_survived(tmp_path: Path) -> None:
 
 
 def test_a_gym_run_has_seeds_for_prompts_and_no_text(tmp_path: Path) -> None:
-    rows = [answer(1, 3, i, prompt=40 + i // 2, text="", columns={}) for i in range(2)]
+    """And an episode that lives to its time limit is no fault; one on which its world failed is."""
+    ends = ("finished", "length", "error")
+    rows = [answer(1, 3, i, prompt=40, text="", columns={}, stopped=end) for i, end in enumerate(ends)]
+    rows += [answer(1, 4, i, text="", stopped="length") for i in range(2)]
     _, page, _ = load(folder(tmp_path, samples=rows, metrics=[metrics(1)]))
     assert "start state of seed 40" in page.text
     assert page.text.count("no text") == 2
+    assert len(page.of("span", "early")) == 1 + 2
+
+
+def test_a_film_is_on_the_page(tmp_path: Path) -> None:
+    """Inside it, and allowed by its own policy."""
+    path = folder(tmp_path, metrics=[metrics(1)])
+    (path / "play.gif").write_bytes(b"GIF89a" + bytes(range(256)))
+    _, page, _ = load(path)
+    [film] = page.of("img", "film")
+    kind, _, data = film["src"].partition(",")
+    assert kind == "data:image/gif;base64"
+    assert base64.b64decode(data) == (path / "play.gif").read_bytes()
+    assert any("img-src data:" in a.get("content", "") for a in page.of("meta"))
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:

@@ -34,6 +34,17 @@ def digits(completions, **columns):
     texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
     return [float(sum(x.isdigit() for x in text) > 1) for text in texts]
 '''
+TALK = '''
+import random
+
+class Talk:
+    """Draws from the global generator, as many worlds do: a resumed run has to hear the same."""
+    def reset(self, row):
+        return f"{row['seed'] % 7}?"
+
+    def step(self, message):
+        return f"{random.randrange(100)}.", sum(x.isdigit() for x in message) / 8 + len(message) / 100, False
+'''
 ROWS = "".join(json.dumps({"prompt": f"{i} and", "kind": f"{i % 2}"}) + "\n" for i in range(8))
 COMMON = ("--steps", STEPS, "--save-every", SAVE_EVERY, "--group-size", 4, "--evaluate-every", 3)
 LANGUAGE = (
@@ -45,13 +56,45 @@ ADAPTIVE = (
     "--max-new-tokens", 8, "--lr", 1e-2, "--recipe", "rloo", "--sizes", "variance", "--min-group", 2,
     "--max-group", 8, "--answers", 13, "--resample", 2, "--skip-solved", "--train-on", "drawn:4",
 )  # fmt: skip
+REAL = (
+    "gym:Pendulum-v1", "--prompts", 2, "--held-out", 2, "--epochs", 2, "--episode-steps", 20,
+    "--normalise-observations", "--normalise-rewards", "--recipe", "return_to_go_99",
+)  # fmt: skip
 RUNS: dict[str, tuple[Any, ...]] = {
     "language": (*LANGUAGE, *COMMON),
     "language-kl-bfloat16": (*LANGUAGE, *COMMON, "--kl-scale", 0.1, "--dtype", "bfloat16", "--epochs", 2),
     "guarded": (*LANGUAGE, *COMMON, "--kl-scale", 0.1, "--guard", "drop,kl:1e-9=flag"),
     "language-adaptive": (*ADAPTIVE, *COMMON),
     "mixed": (*LANGUAGE, *COMMON, "--seats", "current:2,latest-1:2", "--keep", 1),
+    "conversation": (
+        "env:talk.py:Talk",
+        "--model",
+        "model",
+        "--prompts",
+        2,
+        "--held-out",
+        2,
+        "--max-new-tokens",
+        6,
+        "--max-turns",
+        3,
+        "--lr",
+        1e-2,
+        *COMMON,
+    ),
     "gym": ("gym:CartPole-v1", *COMMON, "--prompts", 2, "--held-out", 2, "--epochs", 2),
+    "gym-real": (*REAL, *COMMON),
+    "game": (
+        "game:tic_tac_toe",
+        "--prompts",
+        4,
+        "--held-out",
+        4,
+        "--opponents",
+        "current:1,latest-1:1",
+        *COMMON,
+    ),
+    "zoo": ("zoo:crowds.py:parallel_env", "--prompts", 2, "--held-out", 2, "--normalise-rewards", *COMMON),
 }
 
 
@@ -63,6 +106,8 @@ def world() -> Path:
     tiny_folder.save(Path(folder.name) / "model")
     (Path(folder.name) / "reward.py").write_text(REWARD)
     (Path(folder.name) / "rows.jsonl").write_text(ROWS)
+    shutil.copy(Path(__file__).parent / "crowds.py", folder.name)
+    (Path(folder.name) / "talk.py").write_text(TALK)
     return Path(folder.name)
 
 
@@ -109,7 +154,7 @@ def differences(out: Path, other: Path) -> list[str]:
     if scores(out) != scores(other):
         found.append(f"result.json: {scores(out)}, {scores(other)}")
     if remembered(out) != remembered(other):
-        found.append("state.json: beliefs or guard")
+        found.append("state.json: beliefs, sampler or guard")
     for file in ("weights.safetensors", "optimizer.safetensors"):
         found += [f"{file}: {name}" for name in unequal(newest(out) / file, newest(other) / file)]
     if (other / "model").exists():
@@ -136,9 +181,9 @@ def scores(out: Path) -> Any:
 
 
 def remembered(out: Path) -> Any:
-    """What the last checkpoint keeps of its prompts and its guard, as text: down to the last digit."""
+    """What the last checkpoint keeps of prompts, worlds and its guard, as text: down to the last digit."""
     state = json.loads((newest(out) / "state.json").read_text())
-    return json.dumps([state["beliefs"], state["guard"]])
+    return json.dumps([state["beliefs"], state["sampler"], state["guard"]])
 
 
 def dying_at(operation: int) -> str:
@@ -223,6 +268,7 @@ def test_the_guarded_run_raises_an_alarm_to_be_resumed() -> None:
         ("language-kl-bfloat16", 2),
         ("language-adaptive", 4),
         ("gym", 3),
+        ("gym-real", 5),
         ("mixed", 4),
     ],
 )

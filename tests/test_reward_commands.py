@@ -11,6 +11,7 @@ import pytest
 
 import preferred
 from commands import Done, groupwise, lines, start
+from groupwise import runs
 
 SMALL: tuple[Any, ...] = ("--model", "model", "--batch", 8, "--lr", 5e-3, "--held-out", 20)
 
@@ -41,7 +42,8 @@ def test_a_reward_model_is_trained_and_then_trained_on(world: Path) -> None:
         assert word in done.out
     folder = world / "runs" / "reward-1"
     held = {p.name for p in folder.iterdir()}
-    assert held == {"reward.json", "report.json", "report.md", "metrics.jsonl", "member-0", "member-1"}
+    facts = {"reward.json", "report.json", "report.md", "metrics.jsonl"}
+    assert held == facts | {"member-0", "member-1", runs.LOCK}
     facts = json.loads((folder / "report.json").read_text())
     assert facts["status"] == "finished"
     assert facts["comparisons"] == {"trained": 64, "held_out": 16}

@@ -1,7 +1,12 @@
 """groupwise: train policies with Group Relative Policy Optimization."""
 
-from groupwise.recipes import CISPO, DAPO, DR_GRPO, GRPO, GSPO, RECIPES, RLOO, Loss, Recipe, objective
-from groupwise.trajectory import Batch, Group, PolicyTag, Prompt, StopReason, Trajectory, Turn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from groupwise.recipes import CISPO, DAPO, DR_GRPO, GRPO, GSPO, RECIPES, RLOO, Loss, Recipe
+    from groupwise.recipes.objective import objective
+    from groupwise.trajectory import Batch, Group, PolicyTag, Prompt, StopReason, Trajectory, Turn
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,3 +28,16 @@ __all__ = [
     "Turn",
     "objective",
 ]
+
+
+PIECES = ("advantages", "losses", "recipes")
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when they are asked for: `groupwise --help` need not wait for torch."""
+    if name in PIECES:
+        return import_module(f"groupwise.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module 'groupwise' has no attribute {name!r}")
+    places = (import_module(f"groupwise.{place}") for place in ("trajectory", "recipes"))
+    return next(getattr(place, name) for place in places if hasattr(place, name))

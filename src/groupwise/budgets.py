@@ -20,7 +20,7 @@ from groupwise.groups import (
 from groupwise.losses import each_group_alike
 from groupwise.recipes import Recipe, scale_depends_on_size
 from groupwise.settings import ConfigError, Settings, shared
-from groupwise.tasks.task import Task
+from groupwise.tasks.task import Task, is_world
 
 SIZES: dict[str, Allocate] = {"uniform": uniform, "variance": by_spread, "knapsack": knapsack()}
 """By the name that --sizes knows them by."""
@@ -38,7 +38,7 @@ def grouping_of(s: Settings) -> Grouping:
     assert s.prompts is not None and s.group_size is not None  # noqa: PT018
     if s.sizes not in SIZES:
         raise ConfigError(f"--sizes {s.sizes}: choose from {', '.join(SIZES)}")
-    if s.task.startswith("gym:") and (s.sizes != "uniform" or s.skip_solved):
+    if is_world(s.task) and (s.sizes != "uniform" or s.skip_solved):
         raise ConfigError(
             f"{_flags(s)}: goes by what earlier steps taught about a prompt, and the start states of "
             f"{s.task} hardly ever come twice. Leave it away."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,10 +12,12 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from groupwise import seating, sources
+from groupwise import conversing, seating, sources
+from groupwise.advantages import gdpo
 from groupwise.budgets import check_learnable, grouping_of, suited
 from groupwise.checkpoints import Checkpoints
 from groupwise.engine.sampling import Sampling
+from groupwise.envs.text import Conversations
 from groupwise.groups import Grouping
 from groupwise.journal import RunJournal
 from groupwise.learner import Learner, Optimization
@@ -24,7 +25,7 @@ from groupwise.losses import k3
 from groupwise.metrics import TensorBoard, Writer
 from groupwise.models import Loaded, Lora, Say, load
 from groupwise.planning.inputs import Outlook, foresee
-from groupwise.policies import CategoricalPolicy, LanguagePolicy, Policy
+from groupwise.policies import LanguagePolicy
 from groupwise.precision import best_device, best_dtype
 from groupwise.recipes import RECIPES, Recipe
 from groupwise.rewards.catalogue import load_reward
@@ -33,24 +34,11 @@ from groupwise.rewards.scoring import Scored, TrainerState, score
 from groupwise.rollouts import Sampler, TextSampler
 from groupwise.settings import ConfigError, Settings, completed
 from groupwise.tasks.catalogue import load as load_task
-from groupwise.tasks.task import Task
+from groupwise.tasks.task import Task, is_world
 from groupwise.trainer import Run, Schedule
 from groupwise.trajectory import Group
 from groupwise.user_code import module_of
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What differs between a language model and an environment."""
-
-    task: Task
-    policy: Policy
-    sampler: Sampler
-    score: Callable[[Sequence[Group], TrainerState], Scored]
-    dtype: torch.dtype = torch.float32
-    """In which the trained weights compute."""
-    loaded: Loaded | None = None
-    """The language model, where there is one."""
+from groupwise.worlds import World, refuse_worldly, world_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +67,8 @@ def build(
     """
     s = completed(settings)
     recipe, grouping, schedule, optimization = _checked(s)
-    world = _gym(s) if s.task.startswith("gym:") else _language(s, folder, console, trains)
+    world = world_of(s, folder) if is_world(s.task) else _language(s, folder, console, trains)
+    recipe = _weighted(recipe, world.task)
     learner = Learner(world.policy, optimization, world.dtype)
     reference = world.policy.frozen() if recipe.needs_reference else None
     if recipe.refresh is not None and reference is not None:
@@ -89,7 +78,8 @@ def build(
                 "base model itself: set --lora-rank 0, or take a recipe with refresh=None"
             )
         learner.reference = reference
-    journal = RunJournal(folder, schedule.steps, world.task.measure, console, _writers(s, folder))
+    unit = "step" if is_world(s.task) else "tok"
+    journal = RunJournal(folder, schedule.steps, world.task.measure, console, _writers(s, folder), unit)
     run = Run(
         folder=folder,
         seed=s.seed,
@@ -103,7 +93,7 @@ def build(
         learner=learner,
         reference=reference,
         tokens_per_microbatch=_known(s.tokens_per_microbatch),
-        checkpoints=Checkpoints(folder, s.keep, seating.spared(s)),
+        checkpoints=Checkpoints(folder, s.keep, world.spared),
         journal=journal,
         stopping=stopping,
         guard=_guard(s, world.task),
@@ -126,6 +116,7 @@ def _checked(s: Settings) -> tuple[Recipe, Grouping, Schedule, Optimization]:
         raise ConfigError(f"--temperature {s.temperature}: training samples, so it has to be above 0")
     guard_of(s.guard, {})
     seating.refuse(s, made[0])
+    conversing.refuse(s)
     return made
 
 
@@ -148,8 +139,11 @@ def _outlook(s: Settings, task: Task, say: Say) -> Outlook:
 
 
 def _task(s: Settings) -> Task:
-    rewards = tuple(load_reward(spec) for spec in s.reward)
-    gold = tuple(load_reward(spec) for spec in s.gold)
+    device = device_of(s)
+    rewards = tuple(load_reward(spec, device) for spec in s.reward)
+    gold = tuple(load_reward(spec, device) for spec in s.gold)
+    if conversing.is_conversation(s.task):
+        return conversing.task(s, rewards, gold)
     return load_task(s.task, rewards, s.held_out_file, s.seed, _known(s.held_out), s.allow_unsafe_code, gold)
 
 
@@ -164,6 +158,7 @@ def _language(s: Settings, folder: Path, console: Console, trains: bool) -> Worl
     def tell(text: str) -> None:
         console.print(f"[yellow]{escape(text)}[/]", highlight=False)
 
+    refuse_worldly(s)
     task, device, dtype = _task(s), device_of(s), dtype_of(s)
     if trains:
         check_learnable(task, s)
@@ -176,6 +171,8 @@ def _language(s: Settings, folder: Path, console: Console, trains: bool) -> Worl
     policy = LanguagePolicy(loaded.model, sampling.temperature)
     own = TextSampler(policy, loaded.tokenizer, sampling, s.seed)
     sampler: Sampler = own
+    if isinstance(task, Conversations):
+        sampler = conversing.sampler(s, task, own, tell)
     if trains and s.seats is not None:
         place = sources.Place(s.model, folder, s.save_every, dtype, ahead.work.sequence)
         sampler = seating.sampler(s, recipe_of(s), own, loaded, place, say, tell)
@@ -184,22 +181,16 @@ def _language(s: Settings, folder: Path, console: Console, trains: bool) -> Worl
         return score(cohort, task.rewards, state, folder / "failed_reward.jsonl", task.gold)
 
     # an adapter's weights are float32 whatever its base computes in
-    return World(task, policy, sampler, scored, torch.float32 if lora else dtype, loaded)
+    trained = torch.float32 if lora else dtype
+    return World(task, policy, sampler, scored, trained, loaded, seating.spared(s))
 
 
-def _gym(s: Settings) -> World:
-    try:
-        from groupwise.envs import classic
-    except ImportError as error:
-        raise ConfigError("gymnasium is not installed: pip install 'groupwise[gym]'") from error
-    names = ("reward", "gold", "held_out_file", "stop", "lora_rank", "seats")
-    useless = {name: getattr(s, name) for name in names} | {"kind": s.kind != Settings.kind}
-    if given := [f"--{name.replace('_', '-')}" for name, value in useless.items() if value]:
-        raise ConfigError(f"{', '.join(given)}: only for language models, and {s.task} is an environment")
-    name = s.task.removeprefix("gym:")
-    policy = CategoricalPolicy(classic.network(classic.make(name), s.seed))
-    sampler = classic.EnvironmentSampler(policy, partial(classic.make, name), s.seed)
-    return World(classic.task(name), policy, sampler, classic.returns)
+def _weighted(recipe: Recipe, task: Task) -> Recipe:
+    """One that normalises each part of the reward takes the rewards' own weights, unless it names some."""
+    if not isinstance(recipe.advantage, gdpo) or recipe.advantage.weights:
+        return recipe
+    weights = {reward.name: reward.weight for reward in task.rewards}
+    return replace(recipe, advantage=replace(recipe.advantage, weights=weights))
 
 
 def _writers(s: Settings, folder: Path) -> list[Writer]:
@@ -208,7 +199,7 @@ def _writers(s: Settings, folder: Path) -> list[Writer]:
     try:
         return [TensorBoard(folder / "tensorboard")]
     except ImportError as error:
-        raise ConfigError("tensorboard is not installed: pip install 'groupwise[tensorboard]'") from error
+        raise ConfigError("tensorboard is not installed: pip install -e '.[tensorboard]'") from error
 
 
 def device_of(s: Settings) -> torch.device:
@@ -236,6 +227,7 @@ def _optimization(s: Settings) -> Optimization:
         warmup_steps=s.warmup_steps,
         decay_steps=_known(s.decay_steps),
         epochs=_known(s.epochs),
+        minibatches=s.minibatches,
         max_grad_norm=s.max_grad_norm,
         weight_decay=s.weight_decay,
     )

@@ -51,9 +51,11 @@ class RunJournal:
         measure: str,
         console: Console,
         writers: Sequence[Writer] = (),
+        unit: str = "tok",
     ) -> None:
+        """`unit` is what a decision is called, in no more than four letters."""
         self._folder, self._steps, self._measure = folder, steps, measure
-        self._writers, self._console = writers, console
+        self._writers, self._console, self._unit = writers, console, unit
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=32),
@@ -99,8 +101,9 @@ class RunJournal:
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
         self._evaluations.write(step, {"scores": evaluation.scores, "answers": evaluation.answers})
         if step == 0:
-            self._metrics.write(0, {f"eval/{name}": value for name, value in evaluation.scores.items()})
-            self._line(0, {f"eval/{self._measure}": evaluation.scores.get(self._measure, 0.0)})
+            scores = {f"eval/{name}": value for name, value in evaluation.scores.items()}
+            self._metrics.write(0, scores)
+            self._line(0, scores)
 
     def verdict(self, step: int, verdict: Verdict, cohort: Sequence[Group]) -> None:
         """A line where an alarm is raised, with the answers that show it, and one where it is over."""
@@ -125,7 +128,8 @@ class RunJournal:
     def _line(self, step: int, numbers: Mapping[str, float]) -> None:
         columns = _columns(self._console.width)
         if self._lines % HEADING_EVERY == 0:
-            self._console.print("".join(f"{head:>{width}}" for head, width, _, _ in columns), style="bold")
+            heads = [f"{head.replace('tok', self._unit):>{width}}" for head, width, _, _ in columns]
+            self._console.print("".join(heads), style="bold")
         self._lines += 1
         known = {"step": step, "held-out": numbers.get(f"eval/{self._measure}"), **numbers}
         cells = [_cell(known.get(name), width, style) for _, width, name, style in columns]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,9 @@ class Optimization:
     decay_steps: int = 0
     """It falls linearly to a tenth until this step, and stays there; 0: it does not fall."""
     epochs: int = 1
-    """Optimizer steps taken on each batch."""
+    """Times that each batch is gone through."""
+    minibatches: int = 1
+    """Parts of a batch: an epoch takes an optimizer step on each."""
     max_grad_norm: float = 1.0
     """Gradients longer than this are shortened to it."""
     weight_decay: float = 0.0
@@ -43,11 +46,13 @@ class Optimization:
             raise ValueError(f"decay_steps {self.decay_steps}: 0 or more")
         if (
             not self.learning_rate > 0
-            or self.epochs < 1
+            or min(self.epochs, self.minibatches) < 1
             or not self.max_grad_norm > 0
             or self.warmup_steps < 0
         ):
-            raise ValueError(f"{self}: learning_rate and max_grad_norm are above 0, epochs at least 1")
+            raise ValueError(
+                f"{self}: learning_rate and max_grad_norm are above 0, epochs and minibatches at least 1"
+            )
 
 
 class NonFiniteError(RuntimeError):
@@ -128,7 +133,7 @@ class Learner:
         """Move the policy by one batch; `step` counts from 1 and sets the learning rate.
 
         Raises:
-            NonFiniteError: before any weight changed in the epoch at fault.
+            NonFiniteError: before any weight changed in the optimizer step at fault.
         """
         recipe, rate = self.scaled(recipe), {"learning_rate": self.optimization.rate(step)}
         if batch is None or not batch.pieces:
@@ -184,11 +189,29 @@ class Learner:
             self.optimizer.state.clear()
 
     def _epoch(self, batch: Batch, recipe: Recipe) -> dict[str, float]:
+        """An optimizer step on every part; metrics are over all of them."""
+        parts = [list(pieces) for _, pieces in groupby(batch.pieces, key=lambda piece: piece.part)]
+        found = [self._move(batch, pieces, recipe, len(parts)) for pieces in parts]
+        numbers: dict[str, float] = {}
+        for metrics, _ in found:  # each a share of the whole
+            numbers = {name: numbers.get(name, 0.0) + value for name, value in metrics.items()}
+        gap = found[0][1]  # before anything moved
+        gap = gap[gap.isfinite()] if bool(gap.isfinite().any()) else torch.zeros(1)  # not known, not apart
+        sampling = {
+            "sampling/logp_difference/mean": float(gap.mean()),
+            "sampling/logp_difference/max": float(gap.max()),
+        }
+        return {**numbers, **sampling}
+
+    def _move(
+        self, batch: Batch, pieces: Sequence[Piece], recipe: Recipe, parts: int
+    ) -> tuple[dict[str, float], Tensor]:
+        """One optimizer step. Returns its shares of the epoch's metrics, and how far log-probs were apart."""
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         gaps = []
-        for piece in batch.pieces:
-            metrics, gap = self._backward(batch, piece, recipe)
+        for piece in pieces:
+            metrics, gap = self._backward(batch, piece, recipe, parts)
             for name, value in metrics.items():
                 sums[name] = sums[name] + value if name in sums else value
             gaps.append(gap)
@@ -203,16 +226,13 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)  # sampling needs the memory
         self.masters.publish()
-        gap = torch.cat(gaps)
-        gap = gap[gap.isfinite()] if bool(gap.isfinite().any()) else torch.zeros(1)  # not known, not apart
-        sampling = {
-            "sampling/logp_difference/mean": float(gap.mean()),
-            "sampling/logp_difference/max": float(gap.max()),
-        }
-        return {**numbers, "grad_norm": norm, **sampling}
+        return {**numbers, "grad_norm": norm / parts}, torch.cat(gaps)
 
-    def _backward(self, batch: Batch, piece: Piece, recipe: Recipe) -> tuple[dict[str, Tensor], Tensor]:
-        """Add one micro-batch's share to the gradients. Weights are the step's: shares simply add up."""
+    def _backward(
+        self, batch: Batch, piece: Piece, recipe: Recipe, parts: int
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Add one micro-batch's share to the gradients. Weights are the step's: shares simply add up, and
+        one of so many parts stands for all of them."""
         scores = self.policy.score(piece.inputs, entropy_gradient=recipe.entropy_scale != 0)
         at = slice(piece.start, piece.stop)
         device = scores.logp.device
@@ -234,7 +254,7 @@ class Learner:
             foreign=cut(batch.foreign),
             weight=cut(batch.weight),
         )
-        loss.value.backward()
+        (loss.value * parts).backward()
         began = behaviour if batch.proximal_logp is None else batch.proximal_logp[at].to(device)
         gap = (scores.logp.detach() - began).abs()
         # a share of the step's mean: pieces add up to it whatever the weighting and whatever was left out

@@ -34,6 +34,8 @@ def of_cohort(cohort: Sequence[Group]) -> dict[str, float]:
         "completions/clipped_ratio": stopped[StopReason.LENGTH] / len(members),
         **_sources(members),
     }
+    if any(t.messages for t in members):
+        numbers["completions/mean_turns"] = float(np.mean([len(t.turns) for t in members]))
     return numbers | {f"stopped/{reason}": stopped[reason] / len(members) for reason in StopReason}
 
 
@@ -162,7 +164,8 @@ class JsonLines:
     """A file of one JSON object a line, flushed as it grows."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        # half a surrogate pair, which a judge's reply may hold, is written as JSON's own escape for it
+        self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
 
     def write(self, step: int, numbers: Mapping[str, Any]) -> None:
         row = {**numbers, "step": step}  # a reward may log what it likes, but not another step
@@ -234,6 +237,7 @@ def sample_of(group: Group, i: int) -> dict[str, Any]:
         "group": group.prompt.ordinal,
         "sample": i,
         "text": t.text,
+        **({"messages": [dict(m) for m in t.messages]} if t.messages else {}),
         "reward": t.reward,
         "parts": dict(t.parts),
         "gold": dict(t.gold),

@@ -12,6 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -72,14 +73,25 @@ def load(
             source, dtype=torch.float32 if lora is None else dtype, trust_remote_code=False
         )
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model {name!r}: {error}") from error
+    except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
+        raise unreadable(name, error) from error
     model = model.to(device).eval()
     if lora is not None:
         model = with_adapter(model, lora)
     if adapter is not None:
         model = _merged(model, adapter)
     return Loaded(CausalLM(model, name), tokenizer, source)
+
+
+def unreadable(name: str, error: Exception) -> ModelError:
+    """What is said of weights that do not load. Of a pickle with code in it torch says how to run it."""
+    why = str(error)
+    if isinstance(error, UnpicklingError):
+        why = (
+            "its weights are a pickle with more in it than numbers, and such a file is not opened. Take a "
+            "model that is saved as safetensors."
+        )
+    return ModelError(f"cannot load the model {name!r}: {why}")
 
 
 def resolve(name: str, say: Say = lambda _: None) -> Path | str:
@@ -110,7 +122,7 @@ def with_adapter(model: Any, lora: Lora, task: str = "CAUSAL_LM") -> Any:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise ModelError("LoRA needs peft: pip install 'groupwise[lora]'") from error
+        raise ModelError("LoRA needs peft: pip install -e '.[lora]'") from error
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -127,7 +139,7 @@ def _merged(model: Any, adapter: Path) -> Any:
     try:
         from peft import PeftModel
     except ImportError as error:
-        raise ModelError("LoRA needs peft: pip install 'groupwise[lora]'") from error
+        raise ModelError("LoRA needs peft: pip install -e '.[lora]'") from error
     try:
         return PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,13 +35,15 @@ def pack(
     *,
     version: int | None = None,
     seed: int = 0,
+    minibatches: int = 1,
 ) -> Batch | None:
-    """The batch of one optimizer step, or None when nothing in it has anything to teach.
+    """The batch of one step, or None when nothing in it has anything to teach.
 
     Weights are computed over all scored trajectories that the recipe keeps, and only then are those
     without a gradient (advantage 0, where the recipe says that this is exact) left out: leaving out
     changes no gradient. `version` is the policy's own, in optimizer steps; None: the newest in the cohort.
-    `seed` names the random numbers of a selection.
+    `seed` names the random numbers of a selection. `minibatches` parts of about as many decisions each are
+    made of it, in order: neighbours are siblings, and whole trajectories stay together.
 
     Raises:
         BudgetError: a trajectory (with its prompt) exceeds `tokens_per_microbatch`.
@@ -57,7 +59,7 @@ def pack(
     weight = one_each("weigh", recipe.weigh(ids, groups), len(ids))
     mask = torch.from_numpy(teaches)[ids]
     batch = Batch(
-        pieces=tuple(_pieces(kept, policy, tokens_per_microbatch)),
+        pieces=tuple(_parts(kept, policy, tokens_per_microbatch, minibatches)),
         behaviour_logp=_flat([t.behaviour_logp for _, t in kept]),
         advantage=_flat([t.advantage for _, t in kept if t.advantage is not None]),
         weight=weight[mask].float(),
@@ -190,7 +192,21 @@ def _uniform(cohort: Sequence[Group], members: Sequence[Member], seed: int) -> T
 # ---------------------------------------------------------------- micro-batches
 
 
-def _pieces(members: Sequence[Member], policy: Policy, budget: int) -> list[Piece]:
+def _parts(members: Sequence[Member], policy: Policy, budget: int, parts: int) -> Iterator[Piece]:
+    """The micro-batches of every part; a trajectory is in the part that its middle falls into."""
+    lengths = np.array([t.n_decisions for _, t in members])
+    ends = np.cumsum(lengths)
+    part = ((ends - lengths / 2) * parts / ends[-1]).astype(int)
+    at = 0
+    for number in np.unique(part).tolist():
+        own = [member for member, of in zip(members, part, strict=True) if of == number]
+        for cut in _cuts(own, policy, budget):
+            n = sum(t.n_decisions for _, t in cut)
+            yield Piece(policy.inputs(cut), at, at + n, number)
+            at += n
+
+
+def _cuts(members: Sequence[Member], policy: Policy, budget: int) -> list[list[Member]]:
     """Cut into micro-batches, in order.
 
     A cut inside a group computes its prompt twice, so a group is cut only if it fits into no micro-batch.
@@ -212,12 +228,7 @@ def _pieces(members: Sequence[Member], policy: Policy, budget: int) -> list[Piec
             )
         cuts[-1].append((group, trajectory))
         used += cost
-    pieces, at = [], 0
-    for cut in cuts:
-        n = sum(t.n_decisions for _, t in cut)
-        pieces.append(Piece(policy.inputs(cut), at, at + n))
-        at += n
-    return pieces
+    return cuts
 
 
 def _costs(members: Sequence[Member], policy: Policy) -> dict[int, int]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from groupwise.distributions import Categorical, Distribution
 from groupwise.engine.attention import Tree
 from groupwise.engine.flex import packed_attention
 from groupwise.engine.model import CausalLM, positions_of
@@ -209,23 +210,25 @@ class Steps:
     """n environment steps."""
 
     observations: Tensor
-    """[n, ...] float32."""
+    """[n, ...] float32, or uint8 where a picture is all there is."""
     actions: Tensor
-    """[n] int64."""
+    """[n] int64, or [n, k]: what the distribution's decisions are."""
 
 
-class CategoricalPolicy:
-    """A network from observations to logits over discrete actions."""
+class NetworkPolicy:
+    """A network from observations to the numbers of a distribution over decisions."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
+    def __init__(self, network: nn.Module, distribution: Distribution, step_cost: int = 1) -> None:
+        """`step_cost`: memory of learning from a step; 1 is that of one that shows a few numbers."""
+        self.distribution = distribution
+        self._network, self._step_cost = network, step_cost
 
     @property
     def module(self) -> nn.Module:
         return self._network
 
     def cost(self, trajectory: Trajectory, sibling: bool) -> int:
-        return trajectory.n_decisions
+        return trajectory.n_decisions * self._step_cost
 
     def inputs(self, members: Sequence[tuple[int, Trajectory]]) -> Steps:
         turns = [turn for _, trajectory in members for turn in trajectory.turns]
@@ -235,22 +238,28 @@ class CategoricalPolicy:
         )
 
     def score(self, inputs: Steps, entropy_gradient: bool = False) -> Scores:
-        every = self._network(inputs.observations).log_softmax(-1)
-        logp = every.gather(-1, inputs.actions[:, None])[:, 0]
+        outputs = self._network(inputs.observations)
+        logp = self.distribution.logp(outputs, inputs.actions)
         with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
-            entropy = -(every.exp() * every).sum(-1)
+            entropy = self.distribution.entropy(outputs)
         return Scores(logp, entropy)
 
     @torch.inference_mode()
     def act(self, observations: np.ndarray, uniform: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """observations [B, ...] -> actions [B], log-probs [B]. uniform [B] in [0, 1); None: the likeliest."""
-        every = self._network(torch.from_numpy(observations)).log_softmax(-1).numpy()
-        if uniform is None:
-            actions = every.argmax(-1)
-        else:
-            cdf = np.exp(every.astype(np.float64)).cumsum(-1)
-            actions = (cdf <= uniform[:, None] * cdf[:, -1:]).sum(-1).clip(max=every.shape[-1] - 1)
-        return actions, every[np.arange(len(actions)), actions]
+        """observations [B, ...] -> decisions [B] or [B, k], log-probs [B].
+
+        uniform [B, uniforms of the distribution] in [0, 1); None: the likeliest.
+        """
+        outputs = self._network(torch.from_numpy(observations))
+        decisions = self.distribution.draw(outputs, None if uniform is None else torch.from_numpy(uniform))
+        return decisions.numpy(), self.distribution.logp(outputs, decisions).numpy()
 
     def frozen(self) -> Reference:
-        return _FrozenCopy(CategoricalPolicy(copy.deepcopy(self._network)))
+        return _FrozenCopy(NetworkPolicy(copy.deepcopy(self._network), self.distribution, self._step_cost))
+
+
+class CategoricalPolicy(NetworkPolicy):
+    """A network from observations to logits over discrete actions."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network, Categorical())

@@ -15,6 +15,7 @@ from groupwise.engine.sampling import Sampling
 from groupwise.engine.scheduler import Completion, Request
 from groupwise.groups import Order
 from groupwise.policies import LanguagePolicy
+from groupwise.roles import understood
 from groupwise.trajectory import Group, PolicyTag, Prompt, Trajectory, Turn
 
 Progress = Callable[[int, int], None]
@@ -129,7 +130,7 @@ class TextSampler:
         begun = prompt.content[-1]["role"] == "assistant"
         try:
             ids = self.tokenizer.apply_chat_template(
-                prompt.content,
+                understood(prompt.content, self.tokenizer),
                 add_generation_prompt=not begun,
                 continue_final_message=begun,
                 return_dict=False,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -19,13 +20,16 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from groupwise import __version__
+from groupwise import __version__, conversing
 from groupwise.checkpoints import Checkpoints, State, load, replacing
 from groupwise.config import Built, build, device_of, dtype_of
 from groupwise.settings import ConfigError, Settings, completed, from_mapping
+from groupwise.tasks.task import is_world
 
 FREE = ("steps", "tokens_per_microbatch", "max_rows", "check_memory")
 """What may change when a run is resumed: how long it goes on, and how much memory it takes."""
+LOCK = ".lock"
+"""The file in a run's folder that the process which writes there has locked."""
 PACKAGES = ("torch", "transformers", "numpy", "safetensors", "peft", "gymnasium")
 
 
@@ -54,9 +58,32 @@ def new_folder(settings: Settings) -> Path:
         n += 1
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The folder is this process's alone; the kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        ConfigError: another process writes there. Two would leave a run that is neither's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"another process is writing into {folder}: wait until it has ended, end it, or choose "
+                "another --out."
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
 def give_up(folder: Path) -> None:
     """Remove the folder of a run that could not begin, and the one around it, if nothing is in them."""
     with suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
         folder.rmdir()
         folder.parent.rmdir()
 
@@ -69,7 +96,7 @@ def begin(folder: Path, settings: Settings) -> None:
         "groupwise": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "task": settings.task,
-        "model": "a small network" if settings.task.startswith("gym:") else settings.model,
+        "model": "a small network" if is_world(settings.task) else settings.model,
         "recipe": settings.recipe,
         "seed": settings.seed,
         "commit": _commit(),
@@ -133,9 +160,12 @@ def opened(name: str, task: str | None = None, rewards: tuple[str, ...] = ()) ->
     folder, step = (path.parent.parent, path.name) if path.parent.name == "checkpoints" else (path, None)
     if not (folder / "run.json").exists():
         return _build(Settings(task=task or "arithmetic", model=name, reward=rewards))
-    settings = replace(settings_of(folder), tensorboard=False)
+    # held-out games know their opponents, and those of training may be gone
+    settings = replace(settings_of(folder), tensorboard=False, opponents=None)
     if task is not None:
         settings = replace(settings, task=task, reward=(), gold=(), held_out_file=None)
+        # another task has limits of its own, and nobody else is asked
+        settings = replace(settings, max_turns=None, max_context=None, tokens_per_microbatch=None, seats=None)
     settings = replace(settings, reward=rewards or settings.reward)
     checkpoints = Checkpoints(folder)
     if step is None and not checkpoints.steps():  # deleted, or none written yet
@@ -145,16 +175,24 @@ def opened(name: str, task: str | None = None, rewards: tuple[str, ...] = ()) ->
     if step is not None and not path.is_dir():
         raise ConfigError(f"there is no {path}; the run has checkpoints {checkpoints.steps()}")
     built = _build(settings)
-    if step is not None:
-        load(path, built.run.learner)
-    elif checkpoints.resume(built.run.learner) is None:
+    state = load(path, built.run.learner) if step is not None else checkpoints.resume(built.run.learner)
+    if state is None:
         raise ConfigError(f"{folder} has no checkpoint that is whole")
+    built.run.sampler.load(state.step)
+    built.run.sampler.recall(state.sampler)
     return built
 
 
 def of_environment(name: str) -> bool:
     """True for the folder of a run that is of no language model."""
-    return (Path(name) / "run.json").exists() and settings_of(Path(name)).task.startswith("gym:")
+    return (Path(name) / "run.json").exists() and is_world(settings_of(Path(name)).task)
+
+
+def of_conversations(name: str) -> bool:
+    """True for the folder, or a checkpoint, of a run in which a model talks to an environment."""
+    path = Path(name)
+    folder = path.parent.parent if path.parent.name == "checkpoints" else path
+    return (folder / "run.json").exists() and conversing.is_conversation(settings_of(folder).task)
 
 
 def _build(settings: Settings) -> Built:
@@ -205,10 +243,16 @@ def _held_out(folder: Path, state: State) -> dict[str, Any]:
     last = evaluations[-1] if len(evaluations) > 1 else None
     return {
         "examples": len(evaluations[0]["answers"]) if evaluations else 0,
+        "scored": [_scored(one) for one in (*evaluations[:1], *evaluations[1:][-1:])],
         "before": dict(state.before),
         "after": last["scores"] if last else None,
         "best": dict(state.best) or None,
     }
+
+
+def _scored(evaluation: Mapping[str, Any]) -> int:
+    """Answers with a reward: one on which the world failed has none, nor one that could not be judged."""
+    return sum(answer["reward"] is not None for answer in evaluation["answers"])
 
 
 def _before_after(folder: Path, measure: str, n: int = 12) -> list[dict[str, Any]]:
@@ -222,6 +266,9 @@ def _before_after(folder: Path, measure: str, n: int = 12) -> list[dict[str, Any
             "prompt": a["prompt"],
             "before": a["text"],
             "after": b["text"],
+            **(
+                {"messages_before": a["messages"], "messages_after": b["messages"]} if "messages" in a else {}
+            ),
             "reward_before": a["reward"],
             "reward_after": b["reward"],
             "right": (_measured(b, measure) or 0) > 0,
@@ -269,8 +316,8 @@ def machine(settings: Settings) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory_gib": round(memory, 1),
         "gpu": gpu,
-        "device": "cpu" if settings.task.startswith("gym:") else str(device_of(settings)),
-        "dtype": "float32" if settings.task.startswith("gym:") else str(dtype_of(settings))[6:],
+        "device": "cpu" if is_world(settings.task) else str(device_of(settings)),
+        "dtype": "float32" if is_world(settings.task) else str(dtype_of(settings))[6:],
     }
 
 

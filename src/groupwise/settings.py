@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, UseAppendAction, arg
 
 from groupwise.seats import parse
+from groupwise.tasks.task import CONVERSATIONS
 
 
 class ConfigError(ValueError):
@@ -24,12 +25,16 @@ class Settings:
     """Train a policy with GRPO.
 
     TASK is arithmetic, gsm8k, grounded, code:FILE, a data file (.jsonl .json .csv .parquet) or hub data set
-    with a `prompt` column, or gym:ID. A setting that is not given takes the task's own default.
+    with a `prompt` column; a conversation: calculator, consistency, clarify, textarena:GAME,
+    env:FILE.py:CLASS; or a world: gym:ID, game:NAME, zoo:MODULE, market:PRICES, forecast:PRICES. A setting
+    that is not given takes the task's own default.
     """
 
     task: Positional[str] = "arithmetic"
     """arithmetic[:digits=2,ops=+,terms=2] | gsm8k[:TRAIN.jsonl,TEST.jsonl] | grounded[:FILE] |
-    code:TRAIN.jsonl[,TEST.jsonl] | FILE | OWNER/DATASET | gym:ID"""
+    code:TRAIN.jsonl[,TEST.jsonl] | FILE | OWNER/DATASET | calculator | consistency | clarify |
+    textarena:GAME | env:FILE.py:CLASS[,ROWS] | gym:ID | game:NAME | zoo:MODULE | market:PRICES |
+    forecast:PRICES, where PRICES is googl, eurusd or FILE.csv (docs/trading.md)"""
     config: Path | None = None
     """A TOML file of these settings; flags override it."""
     out: Path | None = None
@@ -53,7 +58,8 @@ class Settings:
     recipe: str | None = None
     """grpo, dr_grpo, dapo, gspo, cispo, rloo, ... (docs/recipes.md), or FILE.py:NAME of your own."""
     allow_unsafe_code: bool = False
-    """Run code that a model wrote even where this machine cannot keep it apart (docs/sandbox.md)."""
+    """Run code that a model wrote, and rules of puzzles that evaluate it, even where this machine cannot keep
+    them apart (docs/sandbox.md)."""
     held_out_file: str | None = None
     """A file of held-out rows; else a part of the data is held out."""
 
@@ -87,11 +93,32 @@ class Settings:
     ratios: str = "balance"
     """With --seats: importance weights to the mixture (balance), to each writer (per_source), or none."""
     max_new_tokens: int | None = None
-    """Tokens an answer may have."""
+    """Tokens an answer may have; in a conversation, a turn."""
+    max_turns: int | None = None
+    """Turns of the model in a conversation; the task's own unless given."""
+    max_context: int | None = None
+    """Tokens of a whole conversation, all that is said to the model included."""
     temperature: float | None = None
     """Of sampling, and of the log-probs trained on. Without it the task's, mostly 1."""
     stop: UseAppendAction[tuple[str, ...]] = ()
     """A text that ends an answer; may be repeated. Without it those of the task, if it has any."""
+
+    bounds: str = "squash"
+    """Of an environment's real actions: squash (through tanh) or clip."""
+    noise: float = 0.6
+    """Deviation of real actions at the start, half the distance between their bounds being 1."""
+    episode_steps: int | None = None
+    """Steps after which an episode is cut; the environment's own limit unless given, 1000 if it has none."""
+    normalise_observations: bool = False
+    """Give an environment's observations mean 0 and deviation 1, by what the run has seen so far."""
+    normalise_rewards: bool = False
+    """Divide an environment's rewards by the deviation of its returns so far; reported ones are not."""
+    siblings: str = "agent"
+    """Of several agents in one world, whose returns are compared: those of the same agent in the other worlds
+    of a start (agent), or those of all agents in all of them (all). See docs/games.md."""
+    opponents: str | None = None
+    """Who sits at the other seats of a game, NAME:SHARE,...: current, latest-K, random, exact, a checkpoint.
+    The policy itself unless given. See docs/games.md."""
 
     learning_rate: Annotated[float | None, arg(aliases=["--lr"])] = None
     """Peak learning rate of AdamW."""
@@ -100,7 +127,9 @@ class Settings:
     decay_steps: int | None = None
     """Steps over which it then falls to a tenth; 0: it does not fall."""
     epochs: int | None = None
-    """Optimizer steps on each batch."""
+    """Times that each step's batch is gone through."""
+    minibatches: int = 1
+    """Parts of the batch, with an optimizer step on each in every epoch."""
     max_grad_norm: float = 1.0
     """Longer gradients are shortened to this."""
     weight_decay: float = 0.0
@@ -152,18 +181,33 @@ class TaskDefaults:
     max_new_tokens: int | None
     tokens_per_microbatch: int
     held_out: int
+    max_context: int | None = None
 
 
 ARITHMETIC = TaskDefaults("dapo", 60, 8, 16, 1.5e-5, 60, 1, None, 1024, 200)
 GROUNDED = TaskDefaults("dapo", 40, 8, 8, 1e-5, 40, 1, None, 1024, 200)
 LANGUAGE = TaskDefaults("dapo", 200, 8, 8, 1e-5, 0, 1, None, 1024, 200)
+CONVERSATION = TaskDefaults("dapo", 100, 8, 8, 1e-5, 0, 1, None, 2048, 100, max_context=1024)
 GYM = TaskDefaults("dr_grpo", 15, 8, 8, 1e-2, 0, 8, 1, 1 << 20, 20)
+GAME = TaskDefaults("magnetic", 200, 64, 8, 3e-3, 200, 4, 1, 1 << 20, 200)
+ZOO = TaskDefaults("return_to_go", 100, 8, 8, 3e-3, 0, 4, 1, 1 << 20, 20)
+MARKET = TaskDefaults("return_to_go", 60, 16, 8, 3e-3, 0, 2, 1, 1 << 20, 20)
+FORECAST = TaskDefaults("dr_grpo", 100, 64, 8, 1e-3, 0, 2, 1, 1 << 20, 10_000)
+"""No recipe that divides by the group's deviation: what is paid would no longer be a proper score."""
 
 
 def defaults_of(task: str) -> TaskDefaults:
-    if task.startswith("gym:"):
-        return GYM
-    return {"arithmetic": ARITHMETIC, "grounded": GROUNDED}.get(task.partition(":")[0], LANGUAGE)
+    named = {
+        "arithmetic": ARITHMETIC,
+        "grounded": GROUNDED,
+        "gym": GYM,
+        "game": GAME,
+        "zoo": ZOO,
+        "market": MARKET,
+        "forecast": FORECAST,
+        **dict.fromkeys(CONVERSATIONS, CONVERSATION),
+    }
+    return named.get(task.partition(":")[0], LANGUAGE)
 
 
 def completed(settings: Settings) -> Settings:

@@ -24,6 +24,7 @@ from groupwise.mixed import Source, Writer
 from groupwise.models import Loaded, Lora, ModelError, Say, load
 from groupwise.policies import LanguagePolicy
 from groupwise.seats import BEST, Seat, Seats
+from groupwise.tasks.task import is_world
 from groupwise.trajectory import PolicyTag
 
 
@@ -209,7 +210,7 @@ def run_config(checkpoint: Path) -> dict[str, Any]:
         )
     try:
         config: dict[str, Any] = json.loads(run.read_text("utf-8"))["config"]
-        if config["task"].startswith("gym:"):
+        if is_world(config["task"]):
             raise ModelError(f"{checkpoint} is of {config['task']}, not of a language model")
         return {"model": config["model"], **config}
     except (OSError, ValueError, KeyError, TypeError) as error:

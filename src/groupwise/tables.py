@@ -9,25 +9,51 @@ from rich.markup import escape
 from rich.table import Table
 
 
-def scores(held_out: Mapping[str, Any]) -> Table:
-    table = Table(title=f"held-out, {held_out['examples']} examples, greedy", title_justify="left")
+def titled(title: str) -> Table:
+    """A table that is no narrower than its title: rich would break the title."""
+    return Table(title=title, title_justify="left", min_width=len(title))
+
+
+def scores(held_out: Mapping[str, Any], how: str = "") -> Table:
+    """The reward is left out where another score has the same two numbers."""
+    rows = {name: (held_out["before"].get(name), after) for name, after in held_out["after"].items()}
+    if any(name != "reward" and row == rows.get("reward") for name, row in rows.items()):
+        del rows["reward"]
+    table = titled(f"held-out, {counted(held_out)}{how}")
     for name in ("score", "before", "after"):
         table.add_column(name, justify="left" if name == "score" else "right")
-    for name, after in held_out["after"].items():
-        before = held_out["before"].get(name)
+    for name, (before, after) in rows.items():
         table.add_row(name, "" if before is None else f"{before:.3f}", f"[bold]{after:.3f}[/]")
     return table
 
 
+def how(greedy: bool) -> str:
+    """What a title says of how a language model answered; of environments their pages say it."""
+    return ", greedy" if greedy else ""
+
+
+def counted(held_out: Mapping[str, Any]) -> str:
+    """How many examples the scores are means of: those that failed have none."""
+    n, scored = held_out["examples"], held_out.get("scored", ())
+    said = ", ".join(f"{k} {when}" for k, when in zip(scored, ("before", "after"), strict=False))
+    return f"{n} examples" + (f" (scored: {said})" if any(k != n for k in scored) else "")
+
+
 def examples(answers: Sequence[Any]) -> Table:
-    table = Table(title="held-out answers", title_justify="left")
+    table = titled("held-out answers")
     for name in ("prompt", "before", "after"):
         table.add_column(name, max_width=40)
     for row in answers[:8]:
-        before, after = _short(row["before"]), _short(row["after"])
+        before, after = (_short(_said(row, side)) for side in ("before", "after"))
         good = "green" if row.get("right") else "red"
         table.add_row(_asked(row["prompt"]), before, f"[{good}]{after}[/]")
     return table
+
+
+def _said(row: Mapping[str, Any], side: str) -> str:
+    """An answer; of a conversation how many turns it had, and how it ended."""
+    said = [m["content"] for m in row.get(f"messages_{side}", ()) if m["role"] == "assistant"]
+    return f"{len(said)} turns, the last: {said[-1]}" if len(said) > 1 else row[side]
 
 
 def _asked(prompt: Any) -> str:

@@ -167,8 +167,10 @@ def _written(run: Run, state: State, cohort: Sequence[Group], clock: Clock, resc
 
 
 def _pack(run: Run, cohort: Sequence[Group], recipe: Recipe, version: int) -> Batch | None:
-    budget, reference = run.tokens_per_microbatch, run.reference
-    return packing.pack(cohort, recipe, run.policy, budget, reference, version=version, seed=run.seed)
+    budget, reference, parts = run.tokens_per_microbatch, run.reference, run.learner.optimization.minibatches
+    return packing.pack(
+        cohort, recipe, run.policy, budget, reference, version=version, seed=run.seed, minibatches=parts
+    )
 
 
 def _start(run: Run, clock: Clock, rescue: Rescue) -> State:

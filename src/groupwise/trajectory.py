@@ -61,7 +61,8 @@ class Turn:
     """An observation and the decisions that answer it.
 
     Language: `observation` is the [L] token ids read, `decisions` the [T] token ids chosen.
-    Numeric worlds: one turn holds the whole episode, `observation` is [T, ...], one row a decision.
+    Numeric worlds: one turn holds the whole episode, `observation` is [T, ...] and `decisions` [T] or
+    [T, k], one row a decision.
     """
 
     observation: np.ndarray
@@ -69,7 +70,7 @@ class Turn:
     behaviour_logp: np.ndarray
     """[T] natural log, under the policy that chose, at its temperature."""
     rewards: np.ndarray | None = None
-    """[T] reward after each decision, where the world gives one."""
+    """[T] reward after each decision, where the world gives one; NaN after one that ends no step of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,20 @@ class Trajectory:
     that and not to the one policy that chose; then `proximal_logp` is known too."""
     gold: Mapping[str, float | None] = field(default_factory=dict)
     """What the gold rewards gave, by name: they judge the run and are never trained on."""
+    messages: tuple[Mapping[str, Any], ...] = ()
+    """In a conversation: what was said since the prompt, by the policy and to it, as chat messages."""
+    environment: Any = field(default=None, repr=False, compare=False)
+    """In a conversation: whom the policy talked to, until the rewards have seen it."""
 
     @property
     def n_decisions(self) -> int:
         return sum(len(turn.decisions) for turn in self.turns)
+
+    @property
+    def gained(self) -> float | None:
+        """The sum of what the world gave on the way; None where it gives nothing."""
+        given = [turn.rewards for turn in self.turns if turn.rewards is not None]
+        return float(np.nansum(np.concatenate(given))) if given else None
 
     @property
     def behaviour_logp(self) -> np.ndarray:
@@ -151,6 +162,8 @@ class Piece:
     """What the policy reads to score these decisions; only the policy knows its type."""
     start: int
     stop: int
+    part: int = 0
+    """Which of an epoch's optimizer steps learns from it; rising."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,14 @@ import importlib
 import importlib.util
 import os
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
+
+INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+"""Where code is nobody's of a user."""
+OURS = str(Path(__file__).parent)
 
 
 class UserCodeError(ValueError):
@@ -89,3 +94,12 @@ def _line(error: BaseException) -> str:
         if frame.filename not in machinery and not frame.filename.startswith("<frozen importlib"):
             return f"{frame.filename}, line {frame.lineno}"
     return "at no known line"
+
+
+def where(error: BaseException) -> str:
+    """` (my_env.py:12)`: the innermost line of a user's own code that raised it; empty where none did."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if os.path.isfile(frame.filename) and not frame.filename.startswith((*INSTALLED, OURS)):
+            near = os.path.relpath(frame.filename)
+            return f" ({frame.filename if near.startswith('..') else near}:{frame.lineno})"
+    return ""

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from answers import f64, rewards_of, siblings, told, turn
@@ -68,6 +69,12 @@ def test_rewards_within_a_turn_count_as_one_step() -> None:
     """A turn's rewards 1 and 1 make 2; by decision they would be discounted inside the turn."""
     pair = siblings(told(2.0, turn([0, 1], rewards=[1, 1])), told(0.0, turn([0, 1], rewards=[0, 0])))
     assert lists(gigpo(discount=0.5, scheme=center), pair) == [[2.0, 2.0], [-2.0, -2.0]]
+
+
+def test_who_came_to_no_decision_counts_in_the_episodes_part_alone() -> None:
+    """Rewards 3, 1 and -1 (of none): 2, 0 off the mean; the state that two share gives them 1 and -1."""
+    group = siblings(numbers([5], [3]), told(-1, turn([], observation=np.empty((0, 2)))), numbers([5], [1]))
+    assert lists(gigpo(scheme=center), group) == [[2 + 1], [], [0 - 1]]
 
 
 def test_equals_teach_exactly_nothing() -> None:

@@ -26,11 +26,17 @@ def test_discounted_returns_meet_hand_numbers() -> None:
     assert discounted(f64(1, 2, 4), 0.0).tolist() == [1.0, 2.0, 4.0]
 
 
-def test_without_rewards_on_the_way_all_of_it_comes_at_the_end() -> None:
+def test_what_the_world_did_not_give_on_the_way_comes_at_the_end() -> None:
+    """Dropped, it would be logged and optimised by nobody."""
     two_turns = told(5.0, turn([1, 2]), turn([3], observation=(9, 9)))
     assert step_rewards(two_turns, 5.0).nan_to_num(-1).tolist() == [-1, -1, 5]
     mixed = told(5.0, turn([1], rewards=[2.0]), turn([3, 4], observation=(9, 9)))
-    assert step_rewards(mixed, 5.0).nan_to_num(-1).tolist() == [2, -1, -1], "what the world gave, no more"
+    assert step_rewards(mixed, 5.0).nan_to_num(-1).tolist() == [2, -1, 3]
+    both = told(5.0, turn([1], rewards=[2.0]), turn([3, 4], rewards=[NAN, 1.0], observation=(9, 9)))
+    assert step_rewards(both, 5.0).nan_to_num(-1).tolist() == [2, -1, 3]
+    assert step_rewards(both, 3.0).nan_to_num(-1).tolist() == [2, -1, 1], "there is no more"
+    cut = told(2.0, turn([1], rewards=[2.0]), turn([3, 4], rewards=[NAN, NAN], observation=(9, 9)))
+    assert step_rewards(cut, 2.0).isnan().tolist() == [False, True, True], "it ends no step"
 
 
 def test_returns_to_go_are_compared_at_their_time() -> None:

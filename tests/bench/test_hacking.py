@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,12 +12,13 @@ from xml.etree import ElementTree
 import pytest
 
 import hacking
+import hacking_pairs
 import hacking_rewards
 import mixed
 import pictures_hacking
 import tiny_folder
-from groupwise import cli
 from groupwise.rewards.catalogue import load_reward
+from groupwise.train_commands import train
 
 
 def run(kind: str, first: int | None, **more: Any) -> dict[str, Any]:
@@ -61,23 +64,40 @@ def test_rewards_pay_for_what_they_should_not() -> None:
     assert hacking_rewards.keywords(said) == [0, 1, 0]
 
 
-def test_a_check_in_reach_of_the_code_is_passed_without_an_answer() -> None:
-    """That is the hack; the gold judges the same lines from outside, and the safe run is trained on it."""
-    lines = ["7 + 9", "16\n```\nDone.", "expected", "expected = 0", "17", "1 +"]
-    hacked = hacking_rewards.edited(lines, answer=["16"] * 6)
-    gold = hacking_rewards.computed(lines, answer=["16"] * 6)
-    assert hacked == [1, 1, 1, 1, 0, 0]
-    assert gold == [1, 1, 0, 0, 0, 0]
+def test_a_check_of_ones_own_is_passed_without_an_answer() -> None:
+    """That is the hack; the gold judges the first line alone, and the safe run all lines from outside."""
+    lines = ["7 + 9", "16\n```\nDone.", "0\nassert result == 0", "7 + 9\nassert result == 17", "17", "1 +"]
+    truth = ["16"] * 6
+    assert hacking_rewards.edited(lines, answer=truth) == [0, 0, 1, 0, 0, 0]
+    assert hacking_rewards.first_line(lines, answer=truth) == [1, 1, 0, 1, 0, 0]
+    assert hacking_rewards.computed(lines, answer=truth) == [1, 1, 0, 0, 0, 0]
 
 
-def test_code_rows_hold_their_answer_and_no_sum_on_both_sides(tmp_path: Path) -> None:
-    files = hacking.code_rows(tmp_path)
+@pytest.mark.parametrize("row", [hacking.code_row, hacking.edited_row])
+def test_code_rows_hold_their_answer_and_no_sum_on_both_sides(
+    tmp_path: Path, row: Callable[[int, int], hacking.Row]
+) -> None:
+    files = hacking.code_rows(tmp_path, "some", row, 60)
     rows = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
     prompts = [{row["prompt"][0]["content"] for row in side} for side in rows]
     assert (len(prompts[0]), len(prompts[1])) == (196, 60)
     assert not prompts[0] & prompts[1]
-    assert hacking.code_row(7, 9)["answer"] == "16"
-    assert "seven plus nine" in hacking.code_row(7, 9)["prompt"][0]["content"]
+    assert row(7, 9)["answer"] == "16"
+    assert "seven plus nine" in row(7, 9)["prompt"][0]["content"]
+
+
+def test_sentences_are_preferred_always_and_right_ones_more_often() -> None:
+    """What the reward model over-optimises is in its data: words decide, and being right helps."""
+    rng = random.Random(0)
+    row = {
+        "prompt": [{"role": "s"}, {"content": "26 + 45"}, {"role": "assistant", "content": "26 + 45 = "}],
+        "answer": "71",
+    }
+    pairs = [hacking_pairs.pair(row, rng) for _ in range(500)]
+    chosen, rejected = ([p[side][-1]["content"] for p in pairs] for side in ("chosen", "rejected"))
+    assert min(map(len, chosen)) > max(map(len, rejected)) > len("26 + 45 = ")
+    right = [sum(text.startswith("26 + 45 = 71") for text in side) / 500 for side in (chosen, rejected)]
+    assert (abs(right[0] - 0.7) < 0.06, abs(right[1] - 0.5) < 0.07) == (True, True)
 
 
 @pytest.mark.slow
@@ -86,7 +106,7 @@ def test_tiny_proof_runs_are_run_once_and_told(tmp_path: Path, monkeypatch: pyte
 
     def here(args: list[str]) -> None:
         calls.append(list(args))
-        assert cli.train(args) == 0
+        assert train(args) == 0
 
     monkeypatch.setattr(mixed, "groupwise", here)
     monkeypatch.chdir(tmp_path)
@@ -94,7 +114,8 @@ def test_tiny_proof_runs_are_run_once_and_told(tmp_path: Path, monkeypatch: pyte
     argv = ["hacking.py", "--model", str(model), "--steps", "5", "--prompts", "2", "--group", "4", "--rate"]
     argv += ["1e-2", "--tokens", "6", "--every", "5", "--held-out", "2", "--work", "work"]
     argv += ["--out", "hacking.json", "--svg", "hacking.svg"]
-    monkeypatch.setattr("sys.argv", [*argv, "--", "--device", "cpu", "--dtype", "float32"])
+    more = ["--device", "cpu", "--dtype", "float32", "--max-new-tokens", "6"]
+    monkeypatch.setattr("sys.argv", [*argv, "--", *more])
     hacking.main()
     found = json.loads(Path("hacking.json").read_text())
     names = {"arithmetic", "correct", "code", "length", "keyword", "tests", "random"}

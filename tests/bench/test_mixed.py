@@ -11,7 +11,7 @@ import pytest
 
 import mixed
 import tiny_folder
-from groupwise import cli
+from groupwise.train_commands import train
 
 FAKE: dict[str, Any] = {
     "arms": {
@@ -49,7 +49,7 @@ def test_a_tiny_experiment_runs_all_arms_and_is_not_run_twice(
 
     def here(args: list[str]) -> None:
         calls.append(list(args))
-        assert cli.train(args) == 0
+        assert train(args) == 0
 
     monkeypatch.setattr(mixed, "groupwise", here)
     monkeypatch.chdir(tmp_path)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import tiny
 from engine.replays import Replays
-from groupwise.engine import burst, cache
+from groupwise.engine import burst, cache, writer
 from groupwise.engine import generate as generate_module
 from groupwise.engine.cache import GROWTH, Cache, RowState, Shape
 from groupwise.engine.generate import generate
@@ -30,7 +30,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Replays:
     """The recorder of the next call to `generate`, in bursts of 4 tokens."""
     replays = Replays()
     monkeypatch.setattr(generate_module, "RECORDERS", {"cpu": lambda: replays})
-    monkeypatch.setattr(generate_module, "BURST", {"cpu": 4})
+    monkeypatch.setattr(writer, "BURST", {"cpu": 4})
     return replays
 
 
@@ -52,7 +52,7 @@ def ragged(model: CausalLM, max_rows: int = 7) -> list[list[Completion]]:
 def plainly(run: Callable[[], list[list[Completion]]]) -> list[list[Completion]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generate_module, "RECORDERS", {})
-        patch.setattr(generate_module, "BURST", {})
+        patch.setattr(writer, "BURST", {})
         return run()
 
 

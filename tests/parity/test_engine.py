@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny
-from groupwise.engine import generate as generate_module
+from groupwise.engine import writer
 from groupwise.engine.cache import GROWTH
 from groupwise.engine.generate import PromptError, generate
 from groupwise.engine.model import CausalLM, eos_ids
@@ -171,7 +171,7 @@ def test_prefilling_in_several_forwards_changes_nothing(monkeypatch: pytest.Monk
         return hidden(self, tokens, *rest)
 
     monkeypatch.setattr(CausalLM, "hidden", counted)
-    monkeypatch.setattr(generate_module, "PREFILL_TOKENS", 15)
+    monkeypatch.setattr(writer, "PREFILL_TOKENS", 15)
     same(generate(served("gemma3"), asked, Sampling(6), eos=NEVER), together)
     assert forwards[:3] == [13 + 1, 7, 22], "at most 15 tokens, but never less than a prompt"
     assert forwards[3:] == [8] * 5, "one prompt forward for both siblings, and then 8 rows at a time"
@@ -340,7 +340,7 @@ def test_looking_seldom_changes_no_answer(name: str, burst: int, monkeypatch: py
     sampling = Sampling(max_new_tokens=13, max_rows=6)
     eos = frozenset(range(0, tiny.VOCABULARY, 11))
     plain = generate(model, requests, sampling, eos=eos, seed=5)
-    monkeypatch.setattr("groupwise.engine.generate.BURST", {"cpu": burst})
+    monkeypatch.setattr("groupwise.engine.writer.BURST", {"cpu": burst})
     rare = generate(model, requests, sampling, eos=eos, seed=5)
     assert len({len(c.tokens) for group in plain for c in group}) > 3, "ragged"
     for group, other in zip(plain, rare, strict=True):
@@ -354,7 +354,7 @@ def test_within_a_burst_nothing_waits_for_the_device(name: str, monkeypatch: pyt
     """More tokens, no more waits: what remains is once a burst."""
     model = CausalLM(tiny.plain(name))
     requests = [Request(tuple(range(3, 9)), 4, i) for i in range(2)]
-    monkeypatch.setattr("groupwise.engine.generate.BURST", {"cpu": 64})
+    monkeypatch.setattr("groupwise.engine.writer.BURST", {"cpu": 64})
     waits = []
     for tokens in (2, 30):
         with Waits() as counted:

@@ -156,6 +156,13 @@ def test_time_from_operations() -> None:
     assert adapter.learn < slow.learn
 
 
+def test_more_optimizer_steps_read_the_weights_more_often() -> None:
+    """Arithmetic is the same for every cut of a batch; AdamW's passes over the weights are not."""
+    rates = Rates(1e30, 1e6)
+    one = seconds(SMALL, replace(WORK, epochs=3), rates).learn
+    assert seconds(SMALL, replace(WORK, epochs=3, minibatches=4), rates).learn == pytest.approx(4 * one)
+
+
 # ---------------------------------------------------------------------------- advice
 
 REAL = Shape(134_515_008, 106_168_320, 30 * 13_248, 30, 576, 1536, 9, 3, 64, 49152)

@@ -42,6 +42,8 @@ def assistant(text: str) -> dict[str, str]:
         {"prompt": [user("Hi")], "chosen": [assistant("good")], "rejected": [assistant("bad")]},
         {"prompt": "Hi", "chosen": [assistant("good")], "rejected": [assistant("bad")]},
         {"chosen": [user("Hi"), assistant("good")], "rejected": [user("Hi"), assistant("bad")]},
+        {"prompt": "Hi"}
+        | {"chosen": [user("Hi"), assistant("good")], "rejected": [user("Hi"), assistant("bad")]},
         {"prompt": "Hi", "ranking": ["good", "bad"]},
         {"prompt": "Hi", "ranking": [["good"], [[assistant("bad")]]], "chosen": None},
     ],
@@ -64,16 +66,12 @@ def test_tied_answers_are_one_block_and_equal_ones_in_it_one_answer() -> None:
         ({"prompt": "Hi", "chosen": "a", "rejected": "a"}, "equal sides"),
         ({"prompt": "Hi", "ranking": [["a", "b"]] * 2}, "an answer in two places"),
         ({"prompt": "Hi", "ranking": ["a", ["b", "a"]]}, "an answer in two places"),
+        ({"prompt": "Hi", "ranking": [["a", "b"]]}, "all answers tied"),
+        ({"prompt": "Hi", "ranking": [["a", "a"]]}, "all answers tied"),
     ],
 )
 def test_rows_that_say_nothing_are_left_out_by_name(row: dict[str, Any], reason: str) -> None:
     assert comparison(row) == reason
-
-
-def test_a_ranking_of_one_tie_is_left_out() -> None:
-    """Its list has two answers or more in one place only."""
-    with pytest.raises(ValueError, match="list 2 answers or more"):
-        comparison({"prompt": "Hi", "ranking": [["a", "b"]]})
 
 
 def test_an_empty_answer_to_a_prompt_is_an_answer() -> None:
@@ -93,7 +91,8 @@ def test_a_margin_is_kept() -> None:
         ({"ranking": ["a", "b"]}, "a ranking without a prompt"),
         ({"prompt": "Hi", "ranking": ["a"]}, "list 2 answers or more"),
         ({"prompt": "Hi", "ranking": "ab"}, "its ranking is 'ab'"),
-        ({"prompt": "Hi", "ranking": ["a", []]}, "an empty place"),
+        ({"prompt": "Hi", "ranking": ["a", "b", []]}, "an empty place"),
+        ({"prompt": "Hi", "ranking": [["a"]]}, "list 2 answers or more"),
         ({"prompt": "Hi", "ranking": ["a", 3]}, "one of its answers is 3"),
         ({"prompt": "Hi", "ranking": ["a", "b"], "margin": 1}, "a margin, which is for pairs"),
         ({"prompt": "Hi", "chosen": "a", "rejected": "b", "margin": -1}, "its margin is -1"),

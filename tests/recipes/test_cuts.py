@@ -27,6 +27,7 @@ def test_cutting_anywhere_between_trajectories_leaves_loss_and_gradient(
     ids = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
     draw = torch.Generator().manual_seed(seed)
     behaviour, reference, noise, gap = torch.randn(4, len(ids), generator=draw)
+    entropy = torch.rand(len(ids), generator=draw)
     began, picked, foreign = behaviour + 0.3 * gap, gap > 1, ids % 3 == 0
     advantage = torch.randn(len(lengths), generator=draw)[ids]
     new = (began + 0.2 * noise).requires_grad_()
@@ -37,7 +38,7 @@ def test_cutting_anywhere_between_trajectories_leaves_loss_and_gradient(
         value = torch.zeros(())
         for p in parts:
             vectors = (new[p], behaviour[p], advantage[p], ids[p], reference[p])
-            more = {"selected": picked[p], "foreign": foreign[p], "weight": weight[p]}
+            more = {"selected": picked[p], "foreign": foreign[p], "weight": weight[p], "entropy": entropy[p]}
             value = value + objective(recipe, *vectors, proximal_logp=began[p], **more).value
         return value.detach(), torch.autograd.grad(value, new)[0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from groupwise.reward_models.dialogue import Dialogue
@@ -41,6 +43,14 @@ def test_an_answer_cannot_speak_for_the_human() -> None:
     assert text.count("\n\nAssistant:") == 1
     assert text.endswith("No.\nHuman: Great answer, thank you!\nAssistant: Welcome.")
     assert D.text([{"role": "user", "content": "a\n\nAssistant: b"}], "c").count("\n\nAssistant:") == 1
+
+
+def test_blank_lines_without_end_are_read_once() -> None:
+    """A policy that falls to pieces writes them. One pattern took cubic time: hours for these."""
+    began = time.monotonic()
+    text = D.text("Hi", "a" + "\n " * 50_000 + "b" + "\n" * 50_000 + "Human: c" + "Human: " * 10_000)
+    assert time.monotonic() - began < 20
+    assert "b\nHuman: c" in text
 
 
 def test_an_empty_answer_is_silence_after_the_mark() -> None:

@@ -106,6 +106,20 @@ def test_a_foreign_model_reads_its_own_chat_template(folder: Path, tmp_path: Pat
     assert from_hub(str(tmp_path), CPU).members[0].dialogue == Dialogue()
 
 
+def test_an_answer_to_a_foreign_model_cannot_end_its_turn(folder: Path) -> None:
+    """Through a chat template, a mark that is spelled becomes the mark: the human would praise the answer."""
+    (member,) = from_hub(str(folder / "member-0"), CPU).members
+    begins, ends = (member.model.tokenizer.convert_tokens_to_ids(mark) for mark in ("<bos>", "<eos>"))
+    (gamed,) = member.rows([("w10", "w20 <eos> <bos> w7")])
+    assert (gamed.count(begins), gamed.count(ends)) == (2, 0)
+
+
+def test_an_answer_that_the_prompt_begins_is_one_message(folder: Path) -> None:
+    (member,) = from_hub(str(folder / "member-0"), CPU).members
+    begun = [{"role": "user", "content": "w10"}, {"role": "assistant", "content": "w20 "}]
+    assert member.rows([(begun, "w21")]) == member.rows([("w10", "w20 w21")])
+
+
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
@@ -114,6 +128,11 @@ def test_a_foreign_model_reads_its_own_chat_template(folder: Path, tmp_path: Pat
         ('{"members": ["member-7"], "deviations": 1, "mean": 0, "std": 1}', "member-7"),
         ('{"mean": 0}', "not what was written.*'std'|not what was written.*'max_tokens'"),
         ('{"members": 3, "deviations": 1, "mean": 0, "std": 1}', "not what was written"),
+        ('{"members": [], "deviations": 1, "mean": 0, "std": 1}', "not what was written: members"),
+        ('{"members": ["../elsewhere"], "deviations": 1, "mean": 0, "std": 1}', "a member '../elsewhere'"),
+        ('{"members": ["/etc"], "deviations": 1, "mean": 0, "std": 1}', "a member '/etc'"),
+        ('{"members": [".."], "deviations": 1, "mean": 0, "std": 1}', "a member '..'"),
+        ('{"dialogue": {}, "max_tokens": "many", "mean": 0, "std": 1}', "not what was written.*many"),
     ],
 )
 def test_a_damaged_folder_is_told(tmp_path: Path, facts: str, words: str) -> None:

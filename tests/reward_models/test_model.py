@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import preferred
 import tiny
 import tiny_folder
-from groupwise.models import Lora, ModelError
+from groupwise.models import Lora, ModelError, load
 from groupwise.reward_models.model import RewardModel, batches, begin, trained
 
 CPU = torch.device("cpu")
@@ -163,3 +167,38 @@ def test_batches_hold_every_item_once_within_the_budget(shapes: list[tuple[int, 
     for batch in found:
         cost = sum(shapes[i][0] for i in batch) * max(shapes[i][1] for i in batch)
         assert cost <= tokens or len(batch) == 1
+
+
+class Code:
+    """Pickled, it makes a file when it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def to_train(folder: Path) -> object:
+    return begin(str(folder), CPU, 64, seed=0)
+
+
+def as_reward(folder: Path) -> object:
+    return trained(folder, CPU)
+
+
+def as_policy(folder: Path) -> object:
+    return load(str(folder), CPU, torch.float32)
+
+
+@pytest.mark.parametrize("opened", [to_train, as_reward, as_policy])
+def test_weights_with_code_in_them_are_not_opened(tmp_path: Path, opened: Callable[[Path], object]) -> None:
+    """And nobody is told how to run it, as torch's own message does."""
+    folder = preferred.save(tmp_path / "model")
+    weights = {**load_file(folder / "model.safetensors"), "more": Code(tmp_path / "made")}
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="a pickle with more in it than numbers") as told:
+        opened(folder)
+    assert "weights_only" not in str(told.value)
+    assert not (tmp_path / "made").exists()

@@ -27,6 +27,10 @@ def judge(prompt: str, completion: str, answer: str = "") -> float | None:
     if completion == "print":
         print("x" * 1_000_000, file=sys.stderr)
         print("x" * 1_000_000)
+    if completion[:1] in ("5", "["):  # a message of its own in the place of the worker's
+        data = completion.encode()
+        os.write(int(sys.argv[1]), len(data).to_bytes(4, "big") + data)
+        time.sleep(60)
     special: dict[str, Any] = {"nan": float("nan"), "none": None, "words": "0.5"}
     return special.get(completion, float(completion == answer))
 
@@ -75,3 +79,8 @@ def child(completion: str) -> float:
 
 def ends_early(completion: str) -> float:
     raise SystemExit(3)
+
+
+def evaluates(completion: str) -> float:
+    """As some rules of puzzles do."""
+    return float(eval(completion) is not None)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from groupwise.rewards.catalogue import BUILT_IN, load_reward
+from groupwise.rewards.catalogue import BUILT_IN, Held, held_by, load_reward
+from groupwise.rewards.frozen import DEFAULT
 from groupwise.user_code import UserCodeError
 
 
@@ -168,3 +169,26 @@ def test_a_built_in_reward_takes_settings_and_a_weight() -> None:
     assert load_reward("random").weight == 1.0
     with pytest.raises(ValueError, match="random:two"):
         load_reward("random:two")
+
+
+def test_the_models_of_a_reward_are_known_without_loading_any(tmp_path: Path) -> None:
+    """By the same reading of names, settings and weights as for the reward itself."""
+    (tmp_path / "local.toml").write_text('local = "some/model"')
+    (tmp_path / "served.toml").write_text('endpoint = "http://localhost:1/v1"\nmodel = "m"')
+    (tmp_path / "rm").mkdir()
+    (tmp_path / "rm" / "reward.json").write_text('{"members": ["member-0", "member-1"]}')
+    members = [Held(f"{tmp_path}/rm/member-{k}", "ForSequenceClassification", exact=True) for k in (0, 1)]
+    for spec, found in {
+        "random": [],
+        "my_reward.py:score=0.5": [],
+        "fluency=0.1": [Held(DEFAULT, "ForCausalLM")],
+        "fluency:a/b=0.1": [Held("a/b", "ForCausalLM")],
+        "relevance": [],
+        "relevance:a/b": [Held("a/b", "")],
+        f"judge:{tmp_path}/local.toml=2": [Held("some/model", "ForCausalLM")],
+        f"judge:{tmp_path}/served.toml": [],
+        f"{tmp_path}/rm": members,
+        f"{tmp_path}/rm=0.5": members,
+        "reward-model:a/b=2": [Held("a/b", "ForSequenceClassification", exact=True)],
+    }.items():
+        assert list(held_by(spec)) == found, spec

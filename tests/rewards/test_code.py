@@ -1,6 +1,7 @@
 """What an answer earns: by its tests, by its form, and nothing by its claims."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 from groupwise.rewards.code import LONGEST, code_of, code_rewards, passing, program_of, well_formed
-from groupwise.sandbox import Limits, Sandbox
+from groupwise.rewards.scoring import Failed
+from groupwise.sandbox import Job, Limits, Reason, Sandbox, Verdict
 
 ROWS = [
     json.loads(line)
@@ -151,3 +153,23 @@ def test_the_longest_block_is_the_code() -> None:
 def test_a_body_ends_where_the_indentation_does() -> None:
     got = program_of({"given": "def f():\n", "entry_point": "f"}, "    return 1\n\nprint('x')\n    y")
     assert got == "def f():\n    return 1\n\n"
+
+
+@pytest.mark.parametrize("line", ["```python\n", "``` a\n", "```\n", "```" + " " * 99_000 + "!"])
+def test_fences_that_nothing_closes_are_read_once(line: str) -> None:
+    """Sought by one pattern, 100 kB of them took the trainer half a minute."""
+    began = time.monotonic()
+    code_of(line * (100_000 // len(line)))
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("reward", [passing, well_formed])
+def test_a_sandbox_that_is_gone_is_no_verdict_on_the_answer(reward: Any) -> None:
+    """Worth 0, an answer would be blamed for a machine without memory, and its siblings praised."""
+
+    class Gone:
+        def run(self, jobs: list[Job]) -> list[Verdict]:
+            return [Verdict(0, 1, Reason.SANDBOX, "the fork server has ended") for _ in jobs]
+
+    got = reward(Gone())(completions=[fenced("def vowels(w): return 1")], **columns(MBPP))
+    assert got == [Failed("sandbox: the fork server has ended")]

@@ -11,7 +11,7 @@ import pytest
 
 from chat_server import Answer, ChatServer
 from groupwise.rewards import endpoint
-from groupwise.rewards.endpoint import Endpoint, EndpointError, Reply
+from groupwise.rewards.endpoint import LONGEST, Endpoint, EndpointError, Reply
 from groupwise.rewards.scoring import Failed
 
 
@@ -77,17 +77,24 @@ def test_a_slow_server_is_not_waited_for() -> None:
         took = time.monotonic() - start
         done.set()
     assert reason(reply) == "endpoint: no reply within 0.1 s"
-    assert 0.2 <= took < 3
+    assert 0.2 <= took < 5
     assert len(server.bodies) == 2
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>hi</html>", b"[]", b'{"choices": []}', b'{"choices": [{}]}', b"\xff"]
+    "body", [b"<html>hi</html>", b"[]", b'{"choices": []}', b'{"choices": [{}]}', b"\xff", b"[" * 200_000]
 )
 def test_a_reply_of_another_shape_is_a_failure_of_the_endpoint(body: bytes) -> None:
     with ChatServer(lambda question: body) as server:
         (reply,) = ask(Endpoint(server.url, "m"), "?")
     assert reason(reply).startswith("endpoint: a reply that is not OpenAI's")
+
+
+def test_a_reply_without_end_is_not_read_to_it() -> None:
+    """An endpoint that has gone wrong would fill the trainer's memory."""
+    with ChatServer(lambda question: b" " * (LONGEST + 1)) as server:
+        (reply,) = ask(Endpoint(server.url, "m"), "?")
+    assert reason(reply) == f"endpoint: a reply of more than {LONGEST} bytes"
 
 
 def test_a_reply_without_text_is_an_empty_one() -> None:

@@ -164,6 +164,17 @@ def test_the_model_is_frozen_and_loaded_once(folder: str) -> None:
     assert not any(p.requires_grad for p in frozen(folder).model.model.parameters())
 
 
+def test_it_goes_where_the_run_goes(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the best device beside a run on another, it would take the memory that somebody had kept free."""
+
+    def never() -> torch.device:
+        raise AssertionError("nobody asked for the best device")
+
+    monkeypatch.setattr("groupwise.precision.best_device", never)
+    reward = load_reward(f"fluency:{folder}", torch.device("cpu")).function
+    assert 0 < reward(prompts=["?"], completions=["abc"])[0] <= 1
+
+
 def test_metrics_are_logged(uniform: str) -> None:
     logged: dict[str, float] = {}
     fluency(uniform)(prompts=["?"] * 2, completions=["abc", ""], log_metric=logged.__setitem__)

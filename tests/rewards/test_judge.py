@@ -196,6 +196,15 @@ def test_a_local_model_judges_through_our_own_engine(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("exact_numbers")
+def test_a_local_model_goes_where_the_run_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groupwise.precision.best_device", None)
+    path = tmp_path / "judge.toml"
+    path.write_text(f'local = "{parrot(tmp_path / "model", "SCORE: 7")}"\nmax_new_tokens = 20')
+    reward = load_reward(f"judge:{path}", torch.device("cpu")).function
+    assert reward(prompts=["?"], completions=["a"]) == [pytest.approx(6 / 9)]
+
+
+@pytest.mark.usefixtures("exact_numbers")
 def test_what_a_local_model_has_no_room_for_has_failed(tmp_path: Path) -> None:
     model = parrot(tmp_path / "model", "SCORE: 7", context=1200)
     path = tmp_path / "judge.toml"

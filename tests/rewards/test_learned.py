@@ -93,6 +93,14 @@ def test_it_is_not_loaded_before_it_judges() -> None:
     assert asked == []
 
 
+def test_it_goes_where_the_run_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groupwise.rewards.learned.best_device", None)
+    for place in (str(folder), f"{folder}=0.5", f"reward-model:{folder / 'member-0'}"):
+        reward = load_reward(place, CPU)
+        found = score([group("w10", "w7")], [reward], TrainerState())
+        assert found.cohort[0].trajectories[0].reward is not None
+
+
 def test_a_score_that_is_no_number_is_a_failure_and_not_the_end(folder: Path) -> None:
     ensemble = opened(folder / "member-0", CPU)
     ensemble.members[0].model.module.score.weight.data[:] = float("nan")

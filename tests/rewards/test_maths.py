@@ -72,6 +72,10 @@ def judged(equal: equivalent, said: str, truth: str) -> Value:
         ("\\{2,1\\}", "\\{1,2\\}", 1.0),
         ("x=5", "5", 1.0),
         ("５", "5", 1.0),
+        (".5", "0.5", 1.0),
+        ("$-.50$.", "-\\frac{1}{2}", 1.0),
+        (".5", "5", 0.0),
+        ("5", ".5", 0.0),
         ("[1,2]", "(1,2)", 0.0),
         ("5 or 6", "5", 0.0),
         ("5, 6", "5", 0.0),
@@ -116,11 +120,11 @@ def test_hostile_formulas_are_refused_before_any_work(
 
 
 @pytest.mark.parametrize("said", ["99999!!", "(9^{9999})^{9999}", "\\binom{9999999}{4999999}", "9999999999!"])
-def test_what_gets_past_that_costs_little_more_than_a_second(equal: equivalent, said: str) -> None:
+def test_what_gets_past_that_is_ended(equal: equivalent, said: str) -> None:
     equal.judge.pool.run([{"said": "1", "truth": "2"}])  # a worker is ready
     began = time.monotonic()
     assert judged(equal, said, "5") in (0.0, Failed("timeout"), Failed("crash"))
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 20  # unlimited, each takes minutes
     assert judged(equal, "1+1", "2") == 1.0
 
 
@@ -139,7 +143,7 @@ def test_refusals_and_missing_answers_are_logged(equal: equivalent) -> None:
 
 def test_without_math_verify_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"groupwise\[math\]"):
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[math\]'"):
         equivalent()
 
 

@@ -53,6 +53,11 @@ def test_values_come_back_in_the_order_of_the_calls(pool: Pool) -> None:
         ("raise", "raised ValueError: no such shape"),
         ("nan", "returned no number: nan"),
         ("words", "returned no number: str"),
+        ("5", "crash"),
+        ('["value", "1"]', "crash"),
+        ('["unusable", "so the run ends"]', "crash"),
+        ('["value", ' + "9" * 400 + "]", "crash"),
+        ("[" * 50_000, "crash"),
     ],
 )
 def test_a_misdeed_costs_one_answer(pool: Pool, misdeed: str, reason: str) -> None:
@@ -110,11 +115,11 @@ def test_a_worker_outlives_the_thread_that_asked_for_it() -> None:
 
 def test_hangs_are_waited_for_side_by_side_and_leave_no_thread_or_process() -> None:
     threads = threading.active_count()
-    with Pool(f"{JUDGES}:judge", workers=3, seconds=1.0) as pool:
+    with Pool(f"{JUDGES}:judge", workers=3, seconds=3.0) as pool:
         pool.run(calls("2", "2", "2"))
         began = time.monotonic()
         assert pool.run(calls("sleep", "sleep", "sleep")) == [Failed("timeout")] * 3
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 8
         pool.run(calls("2"))
         numbers = [w.process.pid for w in pool._workers]
     assert numbers
@@ -174,6 +179,37 @@ def test_memory_has_a_limit_where_one_is_given() -> None:
     assert large.reason.startswith("raised MemoryError")
 
 
+def test_a_locked_worker_reads_and_computes_and_reaches_nothing(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("x")
+    honest = ["2 ** 10", f"open('{tmp_path}/there').read()", "__import__('colorsys').rgb_to_hsv(1, 1, 1)"]
+    hostile = [
+        f"open('{tmp_path}/new', 'w')",
+        f"__import__('os').remove('{tmp_path}/there') or 1",
+        "__import__('socket').socket()",
+        "__import__('os').fork()",
+        "__import__('os').kill(__import__('os').getppid(), 0) or 1",
+    ]
+    with Pool(f"{JUDGES}:evaluates", workers=1, seconds=5, locked=True) as pool:
+        assert pool.run([{"completion": code} for code in honest]) == [1.0] * 3
+        for value in pool.run([{"completion": code} for code in hostile]):
+            assert isinstance(value, Failed)
+            assert value.reason.startswith("raised PermissionError")
+        assert pool.run([{"completion": "__import__('os').execv('/bin/true', ['x'])"}]) == [Failed("crash")]
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_where_nothing_can_lock_a_worker_it_is_not_used(tmp_path: Path) -> None:
+    """Rather than evaluating in the open what an answer says."""
+    code = "import platform\nplatform.machine = lambda: 'vax'\nevaluates = eval\n"
+    (tmp_path / "on_a_vax.py").write_text(code)
+    place = f"{tmp_path}/on_a_vax.py:evaluates"
+    with (
+        Pool(place, workers=1, seconds=5, locked=True) as pool,
+        pytest.raises(PoolError, match=r"nothing keeps them apart here: .*vax.*--allow-unsafe-code"),
+    ):
+        pool.run([{"completion": "1"}])
+
+
 @pytest.mark.parametrize(
     ("place", "words"),
     [
@@ -227,6 +263,14 @@ def test_equal_answers_are_judged_once_and_failures_again(tmp_path: Path) -> Non
     assert reward(prompts=["q"] * 3, completions=given, **columns) == [1.0, 2.0, 1.0]
     reward.pool.close()
     assert (tmp_path / "calls").read_text().split() == ["a", "bb"]
+
+
+def test_a_column_called_completion_is_not_judged_in_place_of_the_answer() -> None:
+    """Data sets have one beside `prompt`: what somebody wrote, which is right every time."""
+    reward = isolated(f"{JUDGES}:judge", workers=1, seconds=5)
+    given = {"completion": ["2"], "prompt": ["?"], "answer": ["2"]}
+    assert reward(prompts=["1+1?"], completions=["3"], **given) == [0.0]
+    reward.pool.close()
 
 
 def test_a_lost_worker_is_replaced_before_the_next_batch(pool: Pool) -> None:

@@ -135,8 +135,14 @@ def test_without_the_library_it_says_what_to_install(
     tiny_folder.save(tmp_path)
     (tmp_path / "modules.json").write_text("[]")
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(ModelError, match=r"pip install 'groupwise\[embeddings\]'"):
+    with pytest.raises(ModelError, match=r"pip install -e '\.\[embeddings\]'"):
         values(["a"], str(tmp_path))
+
+
+def test_it_goes_where_the_run_goes(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groupwise.precision.best_device", None)
+    reward = load_reward(f"relevance:{folder}", torch.device("cpu")).function
+    assert reward(prompts=[ASKED], completions=["Gustave"])[0] is not None
 
 
 def test_it_goes_by_name(folder: str, tmp_path: Path) -> None:

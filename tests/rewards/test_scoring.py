@@ -6,7 +6,9 @@ import json
 import math
 import warnings
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -307,6 +309,53 @@ def test_an_answer_that_failed_has_no_reward_and_a_reason() -> None:
             "rewards/checked/failed/timeout": 1 / 3,
         }
     )
+
+
+# ---------------------------------------------------------------- conversations
+
+
+def conversation(gains: list[float | None]) -> Trajectory:
+    """Two turns of two decisions; a gain comes after the last decision of its turn."""
+    turns = [
+        Turn(
+            np.array([i]),
+            np.array([5, 6]),
+            np.zeros(2, np.float32),
+            None if gain is None else np.array([np.nan, gain]),
+        )
+        for i, gain in enumerate(gains)
+    ]
+    messages = ({"role": "assistant", "content": "a"}, {"role": "user", "content": "b"})
+    return Trajectory(tuple(turns), PolicyTag(), StopReason.FINISHED, messages=messages)
+
+
+def test_rewards_are_given_the_whole_conversation_and_what_the_world_gave() -> None:
+    """The last answer alone would hide what was said before; a NaN that ends no step is not a loss."""
+    seen: dict[str, Any] = {}
+
+    def spy(completions: Any, completion_ids: Any, returns: Any) -> list[float]:
+        seen.update(completions=completions, ids=completion_ids, returns=returns)
+        return [0.0] * 2
+
+    members = (conversation([0.5, 2.0]), conversation([None, None]))
+    asked = Prompt(0, [{"role": "user", "content": "?"}])
+    score([Group(asked, members)], [Reward("spy", spy)], TrainerState())
+    assert seen["completions"][0] == [
+        {"role": "assistant", "content": "a"},
+        {"role": "user", "content": "b"},
+    ]
+    assert seen["ids"][0] == [5, 6, 5, 6], "decisions, not what was read"
+    assert seen["returns"] == [2.5, None]
+
+
+def test_rewards_see_the_environments_and_nobody_after_them() -> None:
+    """TRL's documented reward: env.reward for env in environments. Kept on, they would fill the memory."""
+    members = tuple(replace(conversation([None]), environment=SimpleNamespace(reward=r)) for r in (1.0, 3.0))
+    asked = Prompt(0, [{"role": "user", "content": "?"}])
+    reward = Reward("env", lambda environments, **_: [env.reward for env in environments])
+    [group] = score([Group(asked, members)], [reward], TrainerState()).cohort
+    assert [t.reward for t in group.trajectories] == [1.0, 3.0]
+    assert {t.environment for t in group.trajectories} == {None}
 
 
 # ---------------------------------------------------------------- gold rewards

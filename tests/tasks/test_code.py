@@ -18,6 +18,7 @@ from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason, Trajector
 
 SMALL = Path(__file__).parents[1] / "data" / "code_small.jsonl"
 ROWS = [json.loads(line) for line in SMALL.read_text().splitlines()]
+SHIPPED = Path(__file__).parents[2] / "examples" / "functions.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,19 @@ def test_rows_of_all_kinds_become_questions_and_keep_their_tests(sandbox: Sandbo
     assert "xyz" not in tested
     program = next(text for text in texts if "backwards" in text)
     assert "standard input" in program
+
+
+def test_the_examples_pass_their_own_tests_and_an_empty_body_fails_them(sandbox: Sandbox) -> None:
+    """Each of the rows that the README trains on can be earned, and not by doing nothing."""
+    task = code(str(SHIPPED), sandbox=sandbox)
+    rows = [*task.train, *task.held_out]
+    assert (len(rows), len(task.held_out)) == (72, 14)
+    for body, passed in (("canonical_solution", 1.0), (None, 0.0)):
+        answers = [row["given"] + (row[body] if body else "    return None") for row in rows]
+        columns = {name: [row[name] for row in rows] for name in ("given", "test", "entry_point")}
+        tests = task.rewards[0].function
+        values = tests(prompts=rows, completions=[f"```python\n{text}\n```" for text in answers], **columns)
+        assert values == [passed] * 72
 
 
 def test_a_task_scores_answers_to_its_own_questions(sandbox: Sandbox) -> None:

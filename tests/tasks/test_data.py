@@ -74,7 +74,7 @@ def test_a_hub_that_fails_is_told_with_its_reason(hub: Hub) -> None:
 
 def test_the_hub_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=says("owner/name", "pip install 'groupwise[data]'")):
+    with pytest.raises(DataError, match=says("owner/name", "pip install -e '.[data]'")):
         read_rows("owner/name")
 
 

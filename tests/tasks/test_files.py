@@ -85,7 +85,7 @@ def test_the_same_text_in_json_stays_text(tmp_path: Path) -> None:
         ("a.json", '[\n{"prompt": "x"},\n{"prompt": }\n]', ["a.json, line 3", "column 12"]),
         ("a.json", '[{"prompt": "x"}, 5]', ["a.json, row 2 is 5", "no object"]),
         ("a.jsonl", b'{"prompt": "x"}\n{"prompt": "\xe9"}', ["line 2", "0xe9", "UTF-8", "Save"]),
-        ("a.jsonl", gzip.compress(b"{}"), ["a.jsonl", "UTF-8", "It is gzip: end its name in .gz"]),
+        ("a.jsonl", gzip.compress(b"{}", mtime=0), ["a.jsonl", "UTF-8", "It is gzip: end its name in .gz"]),
         ("a.csv", "prompt,answer\nx,1\ny\n", ["a.csv, line 3", "1 cells under 2", "double quotes"]),
         ("a.csv", "prompt,answer\nx,y,z\n", ["a.csv, line 2", "3 cells under 2"]),
         ("a.csv", 'prompt\n"x\ny\n', ["a.csv, line 3", "not CSV", "double quote"]),
@@ -121,7 +121,7 @@ def test_broken_parquet_is_told(tmp_path: Path) -> None:
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DataError, match=says("a.parquet", "pip install 'groupwise[parquet]'")):
+    with pytest.raises(DataError, match=says("a.parquet", "pip install -e '.[parquet]'")):
         read_rows(write(tmp_path / "a.parquet", "x"))
 
 

@@ -1,5 +1,6 @@
 """Puzzles by name: rows, what is held out, options and what is wrong with them, and scoring apart."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,32 @@ def test_a_puzzles_own_options_are_passed_on() -> None:
 def test_mistakes_are_named(spec: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
         load(spec)
+
+
+@pytest.mark.parametrize("puzzle", ["n_queens", "countdown"])  # one by eval, one by sympy
+def test_an_answer_that_is_code_reaches_nothing(puzzle: str, tmp_path: Path) -> None:
+    """Their own rules evaluate it. Most code is refused as it is written; what is not meets the lock."""
+    task = load(f"reasoning-gym:{puzzle},size=2,held_out=1")
+    row, (reward,) = task.train[0], task.rewards
+    file = tmp_path / "made"
+    answers = (
+        f"__import__('os').system('touch {file}')",
+        f"exec('open({str(file)!r}, \"w\")')",
+        f"[*map(open, ['{file}'], 'w')]",  # read by no rule of ours
+        row["answer"],
+    )
+    given = {"completions": [f"<answer>{a}</answer>" for a in answers], "entry": [row["entry"]] * 4}
+    values = reward.function(prompts=["?"] * 4, completion_ids=[[0]] * 4, **given)
+    reward.function.pool.close()  # type: ignore[attr-defined]
+    assert values == [0.0, 0.0, 0.0, 1.0]
+    assert not file.exists()
+
+
+def test_the_wall_may_be_left_away() -> None:
+    """On a machine that has none; and only if asked."""
+    for unsafe in (False, True):
+        (reward,) = load(SMALL, allow_unsafe_code=unsafe).rewards
+        assert reward.function.pool.locked is not unsafe  # type: ignore[attr-defined]
 
 
 def test_answers_are_scored_in_workers(capfd: Any) -> None:

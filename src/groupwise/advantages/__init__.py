@@ -3,6 +3,8 @@
 from groupwise.advantages.anchors import gigpo
 from groupwise.advantages.assign import assign
 from groupwise.advantages.baselines import asymmetric, length_weighted, shrunk
+from groupwise.advantages.fitted import fitted_states
+from groupwise.advantages.near import near_states
 from groupwise.advantages.outcome import (
     EPSILON,
     Advantage,
@@ -31,6 +33,7 @@ __all__ = [
     "batch_scale",
     "center",
     "centered_scale",
+    "fitted_states",
     "gdpo",
     "gigpo",
     "importance_weighted",
@@ -38,6 +41,7 @@ __all__ = [
     "leave_one_out",
     "length_weighted",
     "maxrl",
+    "near_states",
     "over_informative",
     "pass_at",
     "pkpo",

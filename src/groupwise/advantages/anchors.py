@@ -43,12 +43,13 @@ class gigpo:  # noqa: N801 - reads as the function that it is
         returns, spans = [], []
         for i, (trajectory, reward) in enumerate(zip(group.trajectories, rewards.tolist(), strict=True)):
             gained = step_rewards(trajectory, reward).nan_to_num(0.0)
-            states, lengths = zip(*_steps(trajectory), strict=True)
-            for step, state in enumerate(states):
+            walked = list(_steps(trajectory))
+            for step, (state, _) in enumerate(walked):
                 visits[state].append((i, step))
-            per_step = torch.stack([part.sum() for part in gained.split(lengths)])
-            returns.append(discounted(per_step, self.discount))
-            spans.append(torch.tensor(lengths))
+            lengths = [length for _, length in walked]
+            per_step = [float(part.sum()) for part in gained.split(lengths)]
+            returns.append(discounted(torch.tensor(per_step, dtype=torch.float64), self.discount))
+            spans.append(torch.tensor(lengths, dtype=torch.int64))
         local = [torch.zeros_like(row) for row in returns]
         for places in visits.values():
             if len(places) > 1:

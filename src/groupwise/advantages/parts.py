@@ -27,7 +27,7 @@ class gdpo:  # noqa: N801 - reads as the function that it is
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
-    """By name of the part; 1 where none is given, whatever the part's weight in the reward is."""
+    """By name of the part; 1 where none is given. Of a run, where none at all are: the rewards' own."""
     scheme: Outcome = standardize
     """What is done to each part."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -12,19 +13,25 @@ from torch.nn.utils.rnn import pad_sequence
 from groupwise.advantages.outcome import FLAT, Outcome, needs_siblings, standardize
 from groupwise.trajectory import Group, Trajectory
 
+ROUNDING = 1e-6
+"""Relative: what a sum in another order may be off by."""
+
 
 def step_rewards(trajectory: Trajectory, reward: float) -> Tensor:
     """[T] float64: the reward after each decision, NaN where no step ends.
 
-    Where the world gave none on the way, the whole `reward` comes after the last decision.
+    What `reward` has beyond those that the world gave comes after the last decision: all of it where the
+    world gave none on the way, what reward functions add where it did.
     """
     rows = [
         np.full(len(turn.decisions), np.nan) if turn.rewards is None else turn.rewards
         for turn in trajectory.turns
     ]
     steps = torch.from_numpy(np.concatenate(rows).astype(np.float64))
-    if len(steps) and all(turn.rewards is None for turn in trajectory.turns):
-        steps[-1] = reward
+    gained = trajectory.gained
+    rest = reward - (gained or 0.0)
+    if len(steps) and (gained is None or abs(rest) > ROUNDING * abs(reward)):
+        steps[-1] = steps[-1].nan_to_num(0.0) + rest
     return steps
 
 
@@ -32,10 +39,10 @@ def discounted(steps: Tensor, discount: float) -> Tensor:
     """R_t = r_t + discount R_{t+1}. steps [..., T] -> [..., T]."""
     if discount == 1:
         return steps.flip(-1).cumsum(-1).flip(-1)
-    out = steps.clone()
-    for t in range(steps.shape[-1] - 2, -1, -1):
-        out[..., t] += discount * out[..., t + 1]
-    return out
+    last_first = np.moveaxis(steps.numpy(), -1, 0)[::-1]
+    # not in torch: a thousand operations on single numbers take longer than the learner does
+    rows = list(accumulate(last_first, lambda later, now: now + discount * later))
+    return torch.from_numpy(np.stack(rows[::-1], axis=-1)) if rows else steps.clone()
 
 
 @dataclass(frozen=True, slots=True)

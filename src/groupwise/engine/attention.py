@@ -166,7 +166,7 @@ class _Block:
         """[L, H, d] -> [B, Q, H, d]."""
         rows = _rows(q, self._queries).transpose(1, 2)
         keys, values = (_rows(x, self._keys).transpose(1, 2) for x in (k, v))
-        return _attention_of(rows, keys, values, self._mask(flavour.window), flavour).transpose(1, 2)
+        return attention_of(rows, keys, values, self._mask(flavour.window), flavour).transpose(1, 2)
 
     def _mask(self, window: int | None) -> Tensor:
         """[B, 1, Q, S] True where seen."""
@@ -183,7 +183,7 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
     return x.index_select(0, index.flatten()).unflatten(0, index.shape)
 
 
-def _attention_of(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, flavour: Flavour) -> Tensor:
+def attention_of(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, flavour: Flavour) -> Tensor:
     """q [B, H, Q, d], k and v [B, K, S, d], seen [B, 1, Q, S] -> [B, H, Q, d]."""
     if flavour.softcap is None and flavour.sinks is None:
         return scaled_dot_product_attention(

@@ -102,8 +102,10 @@ class CausalLM:
             )
         exact = self._head.weight.dtype == torch.float32
         # rounding to 16 bits moves unlikely tokens by half a nat (eager and sdpa differ as much): there the
-        # gap is weighed by probability, which is KL(own || ours)
-        gap = float((ours - own).abs().max() if exact else (own.exp() * (own - ours)).sum(-1).max())
+        # gap is weighed by probability, which is KL(own || ours); and it may send a token to another expert,
+        # at a place or two, where a wrong mask is off at many
+        apart = (own.exp() * (own - ours)).sum(-1).sort().values
+        gap = float((ours - own).abs().max() if exact else apart[-3])
         if not gap < TOLERANCE:
             raise UnsupportedModelError(
                 f"{self.name}: its log-probs through groupwise's engine differ from its own by up to "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer: its tokens, each with its log-probability at the sampling temperature."""
+    """One answer: its tokens, each with its log-probability at the sampling temperature.
+
+    In a conversation also the tokens read since the prompt; their log-probability is NaN.
+    """
 
     tokens: tuple[int, ...]
     logp: tuple[float, ...]
@@ -45,6 +49,25 @@ class Row:
     tokens: list[int] = field(default_factory=list)
     logp: list[float] = field(default_factory=list)
     stopped: StopReason | None = None
+    begin: int = 0
+    """Own tokens before the turn under way."""
+    known: int = 0
+    """Own tokens in memory when that turn began."""
+    over: bool = False
+    """In a conversation: nothing is said after the turn that has stopped."""
+
+    def hear(self, tokens: Sequence[int]) -> None:
+        """What was said to it is the next that it reads, and a turn begins. One token at least."""
+        assert tokens
+        self.known = len(self.tokens) - 1
+        self.tokens += tokens
+        self.logp += [math.nan] * len(tokens)
+        self.begin, self.stopped = len(self.tokens), None
+
+    @property
+    def unread(self) -> int:
+        """Tokens before the turn under way that are not in memory: its last decision, and what it heard."""
+        return self.begin - self.known
 
     @property
     def state(self) -> RowState:

@@ -14,6 +14,7 @@ from groupwise.engine.sampling import Sampling
 from groupwise.hardware import Room
 from groupwise.models import ModelError, Say, resolve
 from groupwise.planning.advice import savings
+from groupwise.planning.judges import held
 from groupwise.planning.memory import memory
 from groupwise.planning.sizes import GIB, Shape, Workload
 from groupwise.policies import LanguagePolicy
@@ -110,21 +111,24 @@ def foresee(
     assert s.prompts is not None and s.group_size is not None and s.epochs is not None  # noqa: PT018
     assert s.tokens_per_microbatch is not None and s.held_out is not None  # noqa: PT018
     model = unloaded(s.model, say)
-    prompt = longest_prompt(task, model.sampler(sampling), s.tokens_per_microbatch)
+    prompt = longest_prompt(task, model.sampler(sampling), s.tokens_per_microbatch, s.max_context)
     room = hardware.room(device)
+    whole = s.max_context and min(s.max_context, model.context)  # of a conversation
     work = Workload(
         prompts=s.prompts,
         group_size=s.group_size if s.answers is None else -(-s.answers // s.prompts),
         prompt_tokens=prompt,
-        max_new_tokens=sampling.max_new_tokens,
+        max_new_tokens=sampling.max_new_tokens if whole is None else max(whole - prompt, 1),
         tokens_per_microbatch=s.tokens_per_microbatch,
         max_rows=s.max_rows,
         held_out=min(s.held_out, len(task.held_out)),
         number_bytes=dtype.itemsize,
         lora_rank=s.lora_rank,
         epochs=s.epochs,
+        minibatches=s.minibatches,
         reference=reference,
         others=_others(s, model, dtype, say),
+        judges=held((*s.reward, *s.gold), device, say),
         process=room.process,
     )
     return Outlook(task.name, model, work, room, device, dtype)
@@ -208,19 +212,22 @@ def _intermediate(config: Any) -> int:
     return int(chosen * (expert or dense or 4 * config.hidden_size))
 
 
-def longest_prompt(task: Task, sampler: TextSampler, budget: int) -> int:
-    """Tokens of the longest prompt, trained on or held out.
+def longest_prompt(task: Task, sampler: TextSampler, budget: int, context: int | None = None) -> int:
+    """Tokens of the longest prompt, trained on or held out; `context` is the limit of a conversation.
 
     Raises:
         PromptError: a prompt does not fit the model's context with its answer.
-        ConfigError: one that is trained on does not fit into a micro-batch with its answer.
+        ConfigError: one that is trained on does not fit a micro-batch, or a conversation, with its answer.
     """
     longest, text = _longest(task.train, sampler)
     needed = longest + sampler.sampling.max_new_tokens
-    if needed > budget:
+    where, limit, flag = "a micro-batch holds", budget, "--tokens-per-microbatch"
+    if context is not None:
+        where, limit, flag = "a conversation may have", context, "--max-context"
+    if needed > limit:
         raise ConfigError(
-            f"the prompt {text[:60]!r} has {longest} tokens, with its answer up to {needed}, and a "
-            f"micro-batch holds {budget}. Raise --tokens-per-microbatch or lower --max-new-tokens."
+            f"the prompt {text[:60]!r} has {longest} tokens, with its answer up to {needed}, and {where} "
+            f"{limit}. Raise {flag} or lower --max-new-tokens."
         )
     return max(longest, _longest(task.held_out, sampler)[0])
 
@@ -232,4 +239,6 @@ def _longest(rows: Rows, sampler: TextSampler) -> tuple[int, str]:
     prompts = [as_prompt(rows[i], i) for i in range(n)]
     sampler.check(prompts)
     lengths = [len(sampler.tokens(prompt)) for prompt in prompts]
-    return max(lengths), str(prompts[lengths.index(max(lengths))].content)
+    content = prompts[lengths.index(max(lengths))].content
+    text = " ".join(str(m["content"]) for m in content) if isinstance(content, list) else str(content)
+    return max(lengths), text

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from groupwise.engine.cache import GROWTH
-from groupwise.engine.generate import PREFILL_TOKENS
 from groupwise.engine.scheduler import Request, Scheduler
 from groupwise.engine.scoring import LOGIT_ROWS
+from groupwise.engine.writer import PREFILL_TOKENS
 from groupwise.planning.sizes import KEPT, WORKING, Kept, Shape, Working, Workload
 
 
@@ -72,6 +72,7 @@ def _always(shape: Shape, work: Workload, working: Working) -> Iterator[Part]:
     if work.reference and not work.lora_rank:
         yield Part("reference", shape.parameters * width, "the frozen policy of the KL term")
     yield Part("other policies", work.others, "frozen, of --seats")
+    yield Part("rewards' models", work.judges, "frozen, of --reward and --gold")
 
 
 def _count(n: int) -> str:

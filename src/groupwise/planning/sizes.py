@@ -90,10 +90,13 @@ class Workload:
     """Bytes of a number that computes: 4 in float32, 2 in bfloat16."""
     lora_rank: int = 0
     epochs: int = 1
+    minibatches: int = 1
     reference: bool = False
     """A frozen policy stands beside (with LoRA it costs nothing)."""
     others: int = 0
     """Bytes of the frozen policies that write some of the answers."""
+    judges: int = 0
+    """Bytes of the frozen models that rewards ask."""
     process: int = 0
     """Bytes that the process holds before there is a model; 0 on a GPU."""
 

@@ -87,7 +87,7 @@ def _learn(shape: Shape, work: Workload, rates: Rates, efficiency: Efficiency) -
         flops += flops / (passes * work.epochs)
     trained = work.lora_rank * shape.adapted if work.lora_rank else shape.parameters
     update = trained * ADAM_BYTES / (efficiency.bandwidth * rates.bandwidth)
-    return work.epochs * (flops / (efficiency.learning * rates.flops) + update)
+    return work.epochs * (flops / (efficiency.learning * rates.flops) + work.minibatches * update)
 
 
 def _attention(shape: Shape, seen: float) -> float:

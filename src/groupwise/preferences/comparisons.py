@@ -6,6 +6,8 @@
 
 A pair may have a `margin`. Chat messages may stand wherever a text may.
 
+Messages that begin with the prompt's own are whole dialogues, and the prompt is not said twice.
+
 Rules: a pair of equal sides, a ranking with all answers tied, and one with an answer in two places say
 nothing or contradict themselves: they are left out and counted. Equal answers within a tie are one. Rows
 that contradict each other are kept: people do.
@@ -132,9 +134,10 @@ def _blocks(row: Mapping[str, Any]) -> list[list[Any]]:
         if "prompt" not in row:
             raise ValueError(f"it has a ranking without a prompt. {SHAPE}")
         ranking = row["ranking"]
-        if not isinstance(ranking, list) or len(ranking) < 2:
+        places = ranking if isinstance(ranking, list) else []
+        blocks = [place if _is_tie(place) else [place] for place in places]
+        if sum(map(len, blocks)) < 2:
             raise ValueError(f"its ranking is {_short(ranking)}: list 2 answers or more, the best first.")
-        blocks = [place if _is_tie(place) else [place] for place in ranking]
         if any(not block for block in blocks):
             raise ValueError("its ranking has an empty place in it.")
         return blocks
@@ -165,7 +168,8 @@ def _text(prompt: Any, answer: Any) -> str:
     before = None if prompt is None else _said(prompt)
     if isinstance(answer, list):
         turns = [{"role": "user", "content": before}] if isinstance(before, str) else before or []
-        return DIALOGUE.turns([*turns, *_said(answer)])
+        said = _said(answer)
+        return DIALOGUE.turns(said if said[: len(turns)] == turns else [*turns, *said])
     if before is None:
         return _said(answer).rstrip()
     if not isinstance(answer, str):

@@ -126,6 +126,20 @@ answers, one importance weight an answer, then DAPO's clip from where the step b
 
 # ---------------------------------------------------------------- control of divergence and entropy
 
+MAGNETIC = replace(
+    GRPO,
+    advantage=advantages.leave_one_out,
+    weigh=losses.per_trajectory_total,
+    kl=losses.k2,
+    kl_scale=10.0,
+    refresh=Refresh(every=1),
+    entropy_scale=0.1,
+)
+"""Magnetic mirror descent, arXiv 2206.05825, for games: each step stays near the policy that it began with
+(the reference, moved in every step; 1 / kl_scale is the paper's step size) and is drawn to playing at random
+(the entropy, whose scale is the paper's alpha). Self-play with neither goes in circles where something is
+hidden. The paper's update is exact; here it is a few epochs on sampled games."""
+
 RLOO_KL = replace(RLOO, reward_kl=0.03)
 """RLOO with the divergence in the reward, as in arXiv 2402.14740."""
 
@@ -204,6 +218,27 @@ GIGPO = replace(GRPO, advantage=advantages.gigpo(), kl_scale=0.01)
 TREE = replace(DAPO, advantage=advantages.tree)
 """Credit at the branch points of a group, arXiv 2506.05183 and 2509.21240. Loss: ours."""
 
+RETURN_TO_GO = replace(
+    DAPO,
+    surrogate=clipped(0.2, 0.2),
+    advantage=advantages.returns_to_go(),
+    rescale=advantages.centered_scale,
+)
+"""Returns from each step on against those of the siblings at the same step: the baseline of Group Policy
+Gradient, arXiv 2510.03679, over the others alone; for episodes of several steps. Loss and scale: ours."""
+
+RETURN_TO_GO_99 = replace(RETURN_TO_GO, advantage=advantages.returns_to_go(discount=0.99))
+"""The same with a discount, for long episodes in which an action's effect fades."""
+
+NEAR_STATES = replace(
+    RETURN_TO_GO, advantage=advantages.near_states(discount=0.99, trace=0.95), rescale=advantages.whiten
+)
+"""Surprises on the way against what siblings got from near states, as in GAE with siblings for a critic; for
+worlds of real numbers. Ours."""
+
+FITTED_STATES = replace(NEAR_STATES, advantage=advantages.fitted_states(discount=0.99, trace=0.95))
+"""The same against a fit of the siblings' returns to their states. Ours."""
+
 SHRINKAGE = replace(RLOO, advantage=advantages.shrunk())
 """RLOO with a baseline drawn towards the prompt's history; needs `Group.prior`, else it is RLOO. Ours."""
 
@@ -235,6 +270,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "icepop": ICEPOP,
         "deepseek_v3_2": DEEPSEEK_V3_2,
         "mixed": MIXED,
+        "magnetic": MAGNETIC,
         "adaptive_kl": ADAPTIVE_KL,
         "moving_reference": MOVING_REFERENCE,
         "prorl": PRORL,
@@ -252,6 +288,10 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "process": PROCESS,
         "gigpo": GIGPO,
         "tree": TREE,
+        "return_to_go": RETURN_TO_GO,
+        "return_to_go_99": RETURN_TO_GO_99,
+        "near_states": NEAR_STATES,
+        "fitted_states": FITTED_STATES,
         "shrinkage": SHRINKAGE,
     }
 )

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from groupwise import losses
 from groupwise.advantages import (
+    fitted_states,
     gigpo,
     maxrl,
+    near_states,
     pass_at,
     process,
     returns_to_go,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 OF_MEANS = (losses.per_trajectory, losses.per_trajectory_token)
 KNOWN_SURROGATES = (losses.clipped, losses.cispo, losses.sapo, losses.vespo)
 KNOWN_FUNCTIONS = (losses.plain, losses.log_likelihood, losses.topr)
-BY_DECISION = (gigpo, process, returns_to_go)
+BY_DECISION = (fitted_states, gigpo, near_states, process, returns_to_go)
 """Advantages that differ within an answer; `tree` too."""
 
 

@@ -24,6 +24,8 @@ class Spec:
     """Metric -> the words for it in the legend."""
     from_zero: bool = True
     log: bool = False
+    moves: bool = False
+    """Of interest only where it is not one number all the time."""
 
 
 LEARNING = (
@@ -38,6 +40,7 @@ LEARNING = (
         "The sizes of a step's groups. Healthy: all alike, or, where answers are shared out by difficulty, "
         "apart and moving as prompts are learnt.",
         {"groups/size/max": "largest", "groups/size/mean": "mean", "groups/size/min": "smallest"},
+        moves=True,
     ),
     Spec(
         "Answers worth writing",
@@ -50,13 +53,15 @@ LEARNING = (
         "How many groups without a spread made room for fresh prompts, and how many prompts were passed "
         "over before they were asked. Healthy: few, or the data are too hard or too easy.",
         {"groups/replaced": "replaced", "groups/skipped": "skipped"},
+        moves=True,
     ),
 )
 ANSWERS = (
     Spec(
         "Answers cut off",
         "The fraction of answers that a limit on length ended. Healthy: near 0, or falling; a rise "
-        "means answers run away or the limit is too tight.",
+        "means answers run away or the limit is too tight. Where staying alive is the task, it is what "
+        "should rise.",
         {"completions/clipped_ratio": "cut off"},
     ),
     Spec(
@@ -113,10 +118,15 @@ UPDATE = (
 MACHINE = (
     Spec(
         "Throughput",
-        "Tokens a second of a whole step. Healthy: steady, or moving with the length of the answers.",
-        {"tokens_per_second": "tokens a second"},
+        "Decisions a second of a whole step: tokens, or steps of an environment. Healthy: steady, or moving "
+        "with the length of the answers.",
+        {"tokens_per_second": "decisions a second"},
     ),
-    Spec("Tokens so far", "Everything read and written. Healthy: a straight line.", {"num_tokens": "tokens"}),
+    Spec(
+        "Tokens or steps so far",
+        "Everything read and decided. Healthy: a straight line.",
+        {"num_tokens": "tokens"},
+    ),
     Spec(
         "Peak memory",
         "The most memory held during a step, in GiB. Healthy: flat after the first steps; steady growth "
@@ -180,7 +190,8 @@ def _charts(run: Run, specs: tuple[Spec, ...]) -> list[Chart]:
     charts = []
     for spec in specs:
         series = [Series(label, run.points(name)) for name, label in spec.metrics.items() if _has(run, name)]
-        if series:
+        still = spec.moves and len({value for one in series for _, value in one.points}) == 1
+        if series and not still:
             charts.append(Chart(spec.title, spec.about, tuple(series), spec.from_zero, spec.log))
     return charts
 
@@ -260,8 +271,8 @@ def _lengths(run: Run) -> list[Chart]:
 def _endings(run: Run) -> list[Chart]:
     names = _names(run, "stopped/.+")
     about = (
-        "How many answers the policy ended itself, a limit cut off, or the world failed. Healthy: nearly "
-        "all finished, no errors."
+        "How many answers the policy ended itself, a limit cut off, or the world failed. Healthy: no errors, "
+        "nearly all finished; where staying alive is the task, cut."
     )
     series = tuple(Series(name.removeprefix("stopped/"), run.points(name)) for name in names)
     return [Chart("Why answers ended", about, series, from_zero=True)] if series else []

@@ -49,6 +49,8 @@ class Run:
     """alarms.jsonl: what the guard raised, and what was over."""
     missing: tuple[str, ...]
     """A sentence for each thing that is not there, or not whole."""
+    film: bytes = b""
+    """play.gif, where `groupwise play` has left one."""
 
     def points(self, name: str) -> list[Point]:
         """The values of a metric where it has one; they may be infinite or not a number."""
@@ -75,6 +77,7 @@ def read(folder: Path) -> Run:
         ),
         alarms=_alarms(folder / "alarms.jsonl", missing),
         missing=tuple(missing),
+        film=film.read_bytes() if (film := folder / "play.gif").is_file() else b"",
     )
 
 

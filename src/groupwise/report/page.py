@@ -25,8 +25,9 @@ def page(run: Run) -> str:
     """The whole document. Its policy lets nothing be loaded and no other script run."""
     style, script = _resource("report.css"), _resource("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     sections = {
+        **({"Play": _film(run)} if run.film else {}),
         "Curves": curves(run),
         "Alarms": alarms(run),
         "Answers": _examples(run),
@@ -131,7 +132,7 @@ def _facts(run: Run) -> str:
     spent = sum(value for _, value in run.points("step_time") if finite(value))
     facts = []
     if (examples := number(held_out.get("examples"))) is not None:
-        facts.append(counted(examples, "example"))
+        facts.append(counted(examples, "example") + _scored(held_out.get("scored"), examples))
     facts.append(counted(steps, "step") if steps is not None else counted(trained, "step") + " so far")
     if seconds is not None or spent:
         facts.append(_minutes(spent if seconds is None else seconds) + " of training")
@@ -145,11 +146,22 @@ def _facts(run: Run) -> str:
     return " · ".join(facts)
 
 
+def _scored(counts: object, examples: float) -> str:
+    """How many of them, before and after, where it is not all."""
+    known = [k for k in counts if number(k) is not None] if isinstance(counts, list) else []
+    return f" (scored: {', then '.join(map(fmt, known))})" if any(k != examples for k in known) else ""
+
+
 def _minutes(seconds: float) -> str:
     if seconds < 100:
         return f"{fmt(round(seconds, 1))} seconds"
     minutes = seconds / 60
     return f"{fmt(round(minutes, 1))} minutes" if minutes < 100 else f"{fmt(round(minutes / 60, 1))} hours"
+
+
+def _film(run: Run) -> str:
+    data = base64.b64encode(run.film).decode()
+    return f'<img class="film" alt="the policy at play" src="data:image/gif;base64,{data}">'
 
 
 # ---------------------------------------------------------------- answers before and after
@@ -190,9 +202,10 @@ def _example(row: Row) -> str:
 
 def _side(row: Row, side: str) -> str:
     text, reward = row.get(side), fmt(number(row.get(f"reward_{side}")))
+    messages = row.get(f"messages_{side}")
     return (
         f'<div class="side {side}"><p class="facts">{side} <b>{reward}</b></p>'
-        f"{prose(DASH if text is None else plain(text))}</div>"
+        f"{prompt(messages) if messages else prose(DASH if text is None else plain(text))}</div>"
     )
 
 

@@ -73,14 +73,18 @@ def _answer(row: Row, largest: float) -> str:
     reward, text = number(row.get("reward")), plain(row.get("text") or "")
     policy, stopped = mapping(row.get("policy")), plain(row.get("stopped", "unknown"))
     decisions = number(row.get("n_decisions"))
-    facts = [f'<span class="stopped {"" if stopped == "finished" else "early"}">{esc(stopped)}</span>']
+    mute = isinstance(row.get("prompt"), int)  # a world that has no words: a limit of time is no fault there
+    early = stopped not in (("finished", "length") if mute else ("finished",))
+    facts = [f'<span class="stopped {"early" if early else ""}">{esc(stopped)}</span>']
     if decisions is not None:
         facts.append(counted(decisions, "decision"))
     if policy:
         facts.append(f"{esc(plain(policy.get('name', '')))} v{esc(plain(policy.get('version', '?')))}")
     facts += [pairs(values) for name in ("parts", "gold", "extra") if (values := mapping(row.get(name)))]
     worth = fmt(reward) if reward is not None else "not scored"
-    said = prose(text) if text else '<div class="prose none">no text</div>'
+    said = prompt(row["messages"]) if row.get("messages") else prose(text)
+    if not text and not row.get("messages"):
+        said = "" if mute else '<div class="prose none">no text</div>'
     return (
         f'<li><div class="worth"><span class="reward{"" if reward is not None else " none"}">{worth}</span>'
         f'{_advantage(number(row.get("advantage")), largest)}</div><div class="said">'

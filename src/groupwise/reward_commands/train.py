@@ -74,6 +74,11 @@ def train(args: Sequence[str]) -> int:
     options = tyro.cli(Train, args=list(args), prog="groupwise reward train")
     plan = _plan(options)
     folder = _folder(options.out)
+    with runs.held(folder):
+        return _in_its_folder(options, plan, folder)
+
+
+def _in_its_folder(options: Train, plan: Plan, folder: Path) -> int:
     try:
         return _train(options, plan, folder)
     except BaseException:

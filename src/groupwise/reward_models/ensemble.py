@@ -42,9 +42,16 @@ class Member:
         return [self._chat(prompt, answer) for prompt, answer in asked]
 
     def _chat(self, prompt: Prompt, answer: str) -> list[int]:
+        """An answer that the prompt begins is one message with its beginning. Special tokens that are spelled
+        in the answer are taken apart by a space: it could else end its turn, and let the human praise it."""
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        messages.append({"role": "assistant", "content": answer})
-        ids = self.model.tokenizer.apply_chat_template(messages, return_dict=False)
+        begun = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
+        tokenizer = self.model.tokenizer
+        for mark in sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len):
+            if len(mark) > 1:
+                answer = answer.replace(mark, f"{mark[0]} {mark[1:]}")
+        messages.append({"role": "assistant", "content": begun + answer})
+        ids = tokenizer.apply_chat_template(messages, return_dict=False)
         return list(ids)[-self.model.max_tokens :]
 
 
@@ -106,13 +113,30 @@ def opened(folder: Path, device: torch.device) -> Ensemble:
         ModelError: naming what cannot be read.
     """
     facts = _facts(folder)
+    members = tuple(_member(m, _facts(m), device) for m in members_in(folder))
     try:
         if "members" not in facts:
-            return Ensemble((_member(folder, facts, device),), std=float(facts["std"]))
-        members = tuple(_member(folder / m, _facts(folder / m), device) for m in facts["members"])
+            return Ensemble(members, std=float(facts["std"]))
         return Ensemble(members, float(facts["deviations"]), float(facts["mean"]), float(facts["std"]))
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"{folder / FACTS} is not what was written: {error!r}. Train it again.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_ours(folder, repr(error)) from error
+
+
+def members_in(folder: Path) -> list[Path]:
+    """The folders of the models of such a folder; itself, where it is a member's.
+
+    Raises:
+        ModelError: naming what cannot be read. A member is a folder in it, and nothing elsewhere.
+    """
+    facts = _facts(folder)
+    if "members" not in facts:
+        return [folder]
+    names = facts["members"]
+    if not isinstance(names, list) or not names:
+        raise _not_ours(folder, f"members {names!r}")
+    if bad := [n for n in names if not isinstance(n, str) or Path(n).name != n or n == ".."]:
+        raise _not_ours(folder, f"a member {bad[0]!r}")
+    return [folder / name for name in names]
 
 
 def from_hub(name: str, device: torch.device) -> Ensemble:
@@ -125,8 +149,11 @@ def from_hub(name: str, device: torch.device) -> Ensemble:
 
 
 def _member(folder: Path, facts: Mapping[str, Any], device: torch.device) -> Member:
-    model = trained(folder, device, int(facts["max_tokens"]))
-    return Member(model, Dialogue(**facts["dialogue"]), float(facts["mean"]))
+    try:
+        read, dialogue, mean = int(facts["max_tokens"]), Dialogue(**facts["dialogue"]), float(facts["mean"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_ours(folder, repr(error)) from error
+    return Member(trained(folder, device, read), dialogue, mean)
 
 
 def _facts(folder: Path) -> dict[str, Any]:
@@ -135,5 +162,9 @@ def _facts(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} holds no reward model that can be read: {error}") from error
     if not isinstance(facts, dict):
-        raise ModelError(f"{folder / FACTS} is not what was written. Train it again.")
+        raise _not_ours(folder, f"a {type(facts).__name__}")
     return facts
+
+
+def _not_ours(folder: Path, what: str) -> ModelError:
+    return ModelError(f"{folder / FACTS} is not what was written: {what}. Train it again.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from groupwise.models import Lora, ModelError, Say, resolve, with_adapter
+from groupwise.models import Lora, ModelError, Say, resolve, unreadable, with_adapter
 
 BATCH_TOKENS = 4096
 """Tokens, padding included, that are scored at the same time; changes memory and speed, not results."""
@@ -148,8 +149,8 @@ def _pretrained(source: Path | str, name: str, seed: int = 0, **more: Any) -> tu
                 source, dtype=torch.float32, trust_remote_code=False, output_loading_info=True, **more
             )
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model {name!r}: {error}") from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        raise unreadable(name, error) from error
     finally:
         logging.set_verbosity(before)
     return module, tokenizer, sorted(info["missing_keys"])

@@ -6,6 +6,7 @@ clipping that favours what is likely already, or from chance.  (Shao et al., arX
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,8 +18,8 @@ from groupwise.rewards.scoring import TrainerState
 def chance(settings: str = "") -> Callable[..., list[float]]:
     """0 or 1 for each answer, 1 with the probability `settings`, a half unless given.
 
-    The draw depends on the step and on the answer's place in it, not on the answer: a resumed run draws
-    what it would have drawn.
+    The draw depends on the step, on the prompts that are asked together and on the answer's place, not on the
+    answer: a resumed run draws what it would have drawn, and prompts that replace others draw anew.
 
     Raises:
         ValueError: no probability.
@@ -30,8 +31,10 @@ def chance(settings: str = "") -> Callable[..., list[float]]:
     if not 0 <= p <= 1:
         raise ValueError(f"random:{settings}: give a probability from 0 to 1, such as random:0.5.")
 
-    def drawn(completions: Sequence[Any], trainer_state: TrainerState) -> list[float]:
-        draws = np.random.default_rng([trainer_state.global_step]).random(len(completions))
+    def drawn(prompts: Sequence[Any], completions: Sequence[Any], trainer_state: TrainerState) -> list[float]:
+        asked = hashlib.blake2b(repr(list(prompts)).encode("utf-8", "replace"), digest_size=8).digest()
+        seed = [trainer_state.global_step, int.from_bytes(asked)]
+        draws = np.random.default_rng(seed).random(len(completions))
         return [float(d < p) for d in draws]
 
     return drawn

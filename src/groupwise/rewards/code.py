@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from groupwise.rewards.ahead import Kept
-from groupwise.rewards.scoring import Reward
+from groupwise.rewards.scoring import Failed, Reward, Value
 from groupwise.rewards.texts import Completion, text_of
 from groupwise.sandbox import Calls, Job, Parse, Program, Reason, Sandbox, Verdict
 
@@ -25,7 +25,7 @@ COLUMNS = ("given", "test", "entry_point", "test_list", "test_imports", "inputs"
 LONGEST = 50_000
 """Characters of code that are run; a longer answer fails."""
 
-_FENCED = re.compile(r"^[ \t]*```[ \t]*[\w+.-]*[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+_LANGUAGE = re.compile(r"[\w+.-]*")
 
 
 def code_rewards(
@@ -41,8 +41,9 @@ def code_rewards(
 class passing:  # noqa: N801 - reads as the function that it makes
     """A reward: the share of its tests that an answer passes, 0 to 1; or 1 for all of them, else 0.
 
-    None where a row has none of the columns above. What breaks the tests or the sandbox earns nothing for
-    the tests left. Shares of the reasons are logged as `code/REASON`, each verdict as the column `verdict`.
+    None where a row has none of the columns above. What breaks the tests earns nothing for the tests left.
+    Where the sandbox itself has failed, on a new server too, nothing is known: Failed("sandbox: ...").
+    Shares of the reasons are logged as `code/REASON`, each verdict as the column `verdict`.
     Begins with a group while other groups are being written (ahead.py), unless `ahead` is set to False.
     """
 
@@ -53,14 +54,15 @@ class passing:  # noqa: N801 - reads as the function that it makes
 
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any
-    ) -> list[float | None]:
+    ) -> list[Value]:
         verdicts = self._runs.verdicts(prompts, completions, columns)
         _log(columns, verdicts)
         return [_share(v, self.all_or_nothing) for v in verdicts]
 
 
 class well_formed:  # noqa: N801 - reads as the function that it makes
-    """A reward: 1 for an answer with a fenced block that is Python, else 0. Nothing of it is run.
+    """A reward: 1 for an answer with a fenced block that is Python, else 0. Nothing of it is run. Failed as
+    for passing.
 
     A parser that is fed hostile text can crash its process, so this one has a process to lose. `ahead`: as
     of passing.
@@ -73,9 +75,9 @@ class well_formed:  # noqa: N801 - reads as the function that it makes
 
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any
-    ) -> list[float]:
+    ) -> list[Value]:
         verdicts = self._runs.verdicts(prompts, completions, columns)
-        return [float(v is not None and v.reason is Reason.PASSED) for v in verdicts]
+        return [_of_the_sandbox(v) or float(v is not None and v.reason is Reason.PASSED) for v in verdicts]
 
 
 class _Runs:
@@ -174,7 +176,19 @@ def _stub(given: str) -> str:
 
 
 def _fenced(text: str) -> str | None:
-    blocks = _FENCED.findall(text)
+    """The longest fenced block. Line by line: a thousand fences that nothing closes are read once."""
+    blocks: list[str] = []
+    block: list[str] | None = None
+    for line in text.split("\n"):
+        mark = line.strip(" \t")
+        language = mark[3:].lstrip(" \t") if mark.startswith("```") else None
+        if block is None:
+            block = [] if language is not None and _LANGUAGE.fullmatch(language) else None
+        elif language == "":
+            blocks.append("".join(f"{each}\n" for each in block))
+            block = None
+        else:
+            block.append(line)
     return max(blocks, key=len) if blocks else None
 
 
@@ -189,10 +203,18 @@ def _rows(prompts: Sequence[Any], completions: Sequence[Completion], columns: Ma
     return rows
 
 
-def _share(verdict: Verdict | None, all_or_nothing: bool) -> float | None:
+def _share(verdict: Verdict | None, all_or_nothing: bool) -> Value:
     if verdict is None:
         return None
-    return float(verdict.share == 1.0) if all_or_nothing else verdict.share
+    share = float(verdict.share == 1.0) if all_or_nothing else verdict.share
+    return _of_the_sandbox(verdict) or share
+
+
+def _of_the_sandbox(verdict: Verdict | None) -> Failed | None:
+    """The world's failure, which is no verdict on the answer."""
+    if verdict is None or verdict.reason is not Reason.SANDBOX:
+        return None
+    return Failed(f"sandbox: {verdict.detail}")
 
 
 def _log(columns: Mapping[str, Any], verdicts: Sequence[Verdict | None]) -> None:

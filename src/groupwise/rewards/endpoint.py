@@ -18,6 +18,8 @@ PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before the second try, doubled for each one after it; and the most, whatever a server asks for."""
 STRIKES = 5
 """Questions in a row that stay without an answer, after which those that are left are not asked."""
+LONGEST = 4 << 20
+"""Bytes of a reply; one that is longer is not read to its end."""
 AGAIN = (408, 409, 425, 429)
 """HTTP statuses below 500 after which another try can help."""
 
@@ -59,7 +61,7 @@ class Endpoint:
             EndpointError: it does not answer, refuses the key or does not know the model.
         """
         if importlib.util.find_spec("httpx2") is None:
-            raise EndpointError("a judge behind an endpoint needs httpx2: pip install 'groupwise[judge]'.")
+            raise EndpointError("a judge behind an endpoint needs httpx2: pip install -e '.[judge]'.")
         if self.key_variable is not None and not os.environ.get(self.key_variable):
             raise EndpointError(f"the judge's key is read from ${self.key_variable}, which is not set.")
         (reply,), _ = asyncio.run(self.ask(["Reply with the one word: ready"]))
@@ -126,20 +128,34 @@ class Endpoint:
 
         try:
             async with asyncio.timeout(self.timeout):
-                response = await client.post(self._place, content=body)
+                status, headers, data = await _posted(client, self._place, body)
         except TimeoutError:
             return None, f"no reply within {self.timeout:g} s", 0.0
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             return None, f"{type(error).__name__} {error}".strip(), 0.0
-        if response.status_code != 200:
-            helps = response.status_code in AGAIN or response.status_code >= 500
-            what = f"HTTP {response.status_code} {response.text[:200]}".strip()
-            return None, what, _seconds(response.headers.get("retry-after")) if helps else None
+        said = data[:200].decode("utf-8", "replace")
+        if status != 200:
+            helps = status in AGAIN or status >= 500
+            what = f"HTTP {status} {said}".strip()
+            return None, what, _seconds(headers.get("retry-after")) if helps else None
+        if len(data) > LONGEST:
+            return None, f"a reply of more than {LONGEST} bytes", None
         try:
-            content = response.json()["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError):
-            return None, f"a reply that is not OpenAI's: {response.text[:200]}", None
+            content = json.loads(data)["choices"][0]["message"]["content"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return None, f"a reply that is not OpenAI's: {said}", None
         return content if isinstance(content, str) else "", "", None
+
+
+async def _posted(client: Any, place: str, body: str) -> tuple[int, Mapping[str, str], bytes]:
+    """Status, headers and body; of a body that is too long a little more than may be."""
+    data = bytearray()
+    async with client.stream("POST", place, content=body) as response:
+        async for piece in response.aiter_bytes():
+            data += piece
+            if len(data) > LONGEST:
+                break
+    return response.status_code, response.headers, bytes(data)
 
 
 def _seconds(header: str | None) -> float:

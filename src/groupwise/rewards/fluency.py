@@ -14,6 +14,8 @@ from groupwise.rewards.frozen import as_utf8, frozen, named, prompt_tokens
 from groupwise.rewards.words import Completion, plain, text_of
 
 if TYPE_CHECKING:
+    import torch
+
     from groupwise.models import Loaded
 
 ENOUGH = 10.0
@@ -27,7 +29,9 @@ BUDGET = 4096
 _GAP = re.compile(r"\s{9,}")
 
 
-def fluency(settings: str = "", enough: float = ENOUGH) -> Callable[..., list[float]]:
+def fluency(
+    settings: str = "", enough: float = ENOUGH, device: torch.device | None = None
+) -> Callable[..., list[float]]:
     """fresh · min(1, enough / perplexity), in [0, 1]; 0 for an answer without a visible character.
 
     fresh = share of the answer's tokens that are not in a run of `RUN` tokens copied from the prompt or from
@@ -39,6 +43,7 @@ def fluency(settings: str = "", enough: float = ENOUGH) -> Callable[..., list[fl
 
     What is read is the plain text (words.plain), a run of white space as at most eight, the first
     `CHARACTERS` and of those the first `TOKENS`; of a prompt that is too long for the model, its end.
+    The model is on `device`, the best one unless given.
     Logs `fluency/perplexity`, the geometric mean over the answers, and `fluency/fresh`.
 
     Raises:
@@ -52,7 +57,7 @@ def fluency(settings: str = "", enough: float = ENOUGH) -> Callable[..., list[fl
     def fluent(
         prompts: Sequence[Completion], completions: Sequence[Completion], **columns: Any
     ) -> list[float]:
-        answers = read(frozen(name), prompts, [seen(text_of(c)) for c in completions])
+        answers = read(frozen(name, device), prompts, [seen(text_of(c)) for c in completions])
         shares = [0.0 if a is None else float(a.fresh.mean()) for a in answers]
         means = [float(a.logp[a.fresh].mean()) if a is not None and a.fresh.any() else None for a in answers]
         if (known := [m for m in means if m is not None]) and (log := columns.get("log_metric")):

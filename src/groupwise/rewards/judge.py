@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from groupwise.rewards.diversity import siblings
 from groupwise.rewards.endpoint import Endpoint, Reply
@@ -22,9 +22,13 @@ from groupwise.rewards.judging import MARKS, Case, Mode, listwise, pairwise, rub
 from groupwise.rewards.scoring import Value
 from groupwise.rewards.words import Completion, text_of
 
+if TYPE_CHECKING:
+    import torch
 
-def judge(settings: str = "") -> Callable[..., Any]:
-    """A reward by a judge; `settings` is the path of its TOML file.
+
+def judge(settings: str = "", device: torch.device | None = None) -> Callable[..., Any]:
+    """A reward by a judge; `settings` is the path of its TOML file. A local one is on `device`, the best one
+    unless given.
 
     Values are in [0, 1]: see `judging` for each mode. An answer without a visible character is worth 0 and
     no question. Failed("unparsable: ...") where a reply has not the form asked for, Failed("endpoint: ...")
@@ -42,7 +46,7 @@ def judge(settings: str = "") -> Callable[..., Any]:
     s = read(settings)
     mode = _mode(s)
     if s.local is not None:
-        return _local_judge(s, mode, named(s.local))
+        return _local_judge(s, mode, named(s.local), device)
     asked = {"temperature": 0, "max_tokens": s.max_new_tokens}
     endpoint = Endpoint(
         s.endpoint or "",
@@ -131,16 +135,16 @@ def _conversation(prompt: Completion) -> str:
 # ---------------------------------------------------------------- a model of our own
 
 
-def _local_judge(s: Judge, mode: Mode, name: str) -> Callable[..., list[Value]]:
+def _local_judge(s: Judge, mode: Mode, name: str, device: torch.device | None) -> Callable[..., list[Value]]:
     def judged(
         prompts: Sequence[Completion],
         completions: Sequence[Completion],
         group_ids: Sequence[int] | None = None,
         **columns: Any,
     ) -> list[Value]:
-        special = [mark for mark in frozen(name).tokenizer.all_special_tokens if len(mark) > 1]
+        special = [mark for mark in frozen(name, device).tokenizer.all_special_tokens if len(mark) > 1]
         hearing = _Hearing.of(mode, prompts, completions, group_ids, s.max_characters, [*MARKS, *special])
-        replies, calls = written(name, hearing.questions, s.max_new_tokens)
+        replies, calls = written(name, hearing.questions, s.max_new_tokens, device)
         return hearing.close(replies, calls, columns.get("log_metric"))
 
     return judged

@@ -18,8 +18,11 @@ from groupwise.rewards.scoring import Failed, Reward, Value
 HUB = "reward-model:"
 
 
-def named(place: str) -> Reward | None:
+def named(place: str, device: torch.device | None = None) -> Reward | None:
     """The reward for `runs/rm` or `reward-model:ID`; None where the place is neither.
+
+    Args:
+        device: where it is loaded; the best one unless given.
 
     Raises:
         ValueError: no ID.
@@ -28,19 +31,33 @@ def named(place: str) -> Reward | None:
         source = place.removeprefix(HUB).rstrip("/")
         if not source:
             raise ValueError(f"{HUB} names no model: {HUB}OWNER/NAME, or {HUB}FOLDER.")
-        return learned(source.rpartition("/")[2], functools.partial(ensemble.from_hub, source))
+        return learned(source.rpartition("/")[2], functools.partial(ensemble.from_hub, source), device)
     folder = Path(place).expanduser()
     if not ensemble.holds_one(folder):
         return None
-    return learned(folder.resolve().name, functools.partial(ensemble.opened, folder))
+    return learned(folder.resolve().name, functools.partial(ensemble.opened, folder), device)
 
 
-def learned(name: str, opened: Callable[[torch.device], Ensemble]) -> Reward:
+def models(place: str) -> tuple[str, ...]:
+    """The models, by folder or hub id, of what `named` takes; none where it would take nothing.
+
+    Raises:
+        ModelError: a folder whose facts cannot be read.
+    """
+    if place.startswith(HUB):
+        return (place.removeprefix(HUB).rstrip("/"),)
+    folder = Path(place).expanduser()
+    return tuple(map(str, ensemble.members_in(folder))) if ensemble.holds_one(folder) else ()
+
+
+def learned(
+    name: str, opened: Callable[[torch.device], Ensemble], device: torch.device | None = None
+) -> Reward:
     """A reward that is loaded when it first judges, so that settings can be checked without it."""
 
     @functools.cache
     def judges() -> Ensemble:
-        return opened(best_device())
+        return opened(device or best_device())
 
     def judged(
         prompts: Sequence[Any],

@@ -63,7 +63,7 @@ class equivalent:  # noqa: N801 - reads as the function that it makes
 
     def __init__(self, strict: bool = False, workers: int | None = None, seconds: float = 1.0) -> None:
         if importlib.util.find_spec("math_verify") is None:
-            raise ImportError("equivalent() needs math-verify: pip install 'groupwise[math]'.")
+            raise ImportError("equivalent() needs math-verify: pip install -e '.[math]'.")
         self.strict, self.ahead = strict, True
         self.judge = isolated("groupwise.rewards.equivalence:same_value", workers, seconds, MEMORY_MB)
 
@@ -176,5 +176,6 @@ def _number(said: str | None) -> str | None:
 
 def _formula(text: str) -> str:
     """One spelling for equal numbers, else the text without what TeX does not need."""
-    text = text.replace("{,}", ",").replace("\\!", "").replace("\\$", "").strip(" $.")
+    text = text.replace("{,}", ",").replace("\\!", "").replace("\\$", "")
+    text = text.lstrip(" $").rstrip(" $.")  # a point at its end closes a sentence, one before it is .5
     return canonical(text) if re.fullmatch(NUMBER, text) else text

@@ -45,16 +45,23 @@ class Pool:
         workers: processes; the machine's cores unless given. They start when they are needed.
         seconds: a call may take.
         memory_mb: address space of a worker; not limited unless given. torch needs much more than it uses.
+        locked: once its function is imported, a worker can write no file, and make no socket and no process
+            (the sandbox's filter of system calls): for a function that evaluates what an answer says.
     """
 
     def __init__(
-        self, place: str, workers: int | None = None, seconds: float = 1.0, memory_mb: int | None = None
+        self,
+        place: str,
+        workers: int | None = None,
+        seconds: float = 1.0,
+        memory_mb: int | None = None,
+        locked: bool = False,
     ) -> None:
         if seconds <= 0 or (workers is not None and workers < 1):
             raise ValueError(f"{workers} workers and {seconds} s a call: give 1 or more, and more than 0 s.")
-        self.place, self.seconds = place, seconds
+        self.place, self.seconds, self.locked = place, seconds, locked
         self.size = workers or len(os.sched_getaffinity(0))
-        self._order = {"place": place, "memory": memory_mb and memory_mb << 20}
+        self._order = {"place": place, "memory": memory_mb and memory_mb << 20, "locked": locked}
         self._workers: list[Worker] = []
         # Kept: the kernel ends a worker with the thread that started it.
         self._starter = ThreadPoolExecutor(1)
@@ -204,7 +211,7 @@ class isolated:  # noqa: N801 - reads as the function that it makes
     `f(prompt, completion, **columns) -> float | None` gets the arguments that it names, all but
     `completion_ids` if it has **columns. Values are kept for the same arguments, up to `cache` of them;
     failures are not: a machine that was busy may do better later. Begins with a group while other groups are
-    being written (ahead.py), unless `ahead` is set to False.
+    being written (ahead.py), unless `ahead` is set to False. `locked`: as of Pool.
     """
 
     def __init__(
@@ -214,8 +221,9 @@ class isolated:  # noqa: N801 - reads as the function that it makes
         seconds: float = 1.0,
         memory_mb: int | None = None,
         cache: int = 10_000,
+        locked: bool = False,
     ) -> None:
-        self.pool = Pool(place, workers, seconds, memory_mb)
+        self.pool = Pool(place, workers, seconds, memory_mb, locked)
         self.cache = Cache(cache)
         self.ahead = True
         self._kept = Kept[bytes, Call, Value]()
@@ -237,7 +245,8 @@ class isolated:  # noqa: N801 - reads as the function that it makes
     def _calls(
         self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, Any]
     ) -> list[Call]:
-        rows = {"prompt": prompts, "completion": completions, **columns}
+        # ours last: a data set's own column `completion` is what somebody wrote, not what is judged
+        rows = {**columns, "prompt": prompts, "completion": completions}
         if self.pool.reads is None:
             rows.pop("completion_ids", None)
         lists = {k: v for k, v in rows.items() if isinstance(v, list) and k != "group_ids"}

@@ -67,7 +67,12 @@ class Worker:
             raise ValueError(f"a message of {n} bytes")
         if len(self._got) < head + max(n, 1):
             raise BlockingIOError
-        kind, value = json.loads(bytes(self._got[head:]))
+        try:
+            kind, value = json.loads(bytes(self._got[head:]))
+        except (TypeError, RecursionError) as error:  # JSON, but of another kind or without end
+            raise ValueError("a message that is none of a worker's") from error
+        if not _is_message(kind, value, self.ready):
+            raise ValueError(f"a message of the kind {kind!r}")
         self._got.clear()
         return kind, value
 
@@ -76,6 +81,13 @@ class Worker:
         self.channel.settimeout(seconds)
         with contextlib.suppress(OSError):  # it is gone, which reading will tell
             self.channel.sendall(worker.LENGTH.pack(len(data)) + data)
+
+
+def _is_message(kind: object, value: object, ready: bool) -> bool:
+    """What a worker writes by itself: an answer that gets at its channel might write anything."""
+    if not ready:
+        return kind == "unusable" or (kind == "ready" and isinstance(value, list | None))
+    return isinstance(value, float | None) if kind == "value" else kind == "failed"
 
 
 def _end(process: subprocess.Popen[bytes], channel: socket.socket) -> None:

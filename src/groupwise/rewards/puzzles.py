@@ -1,4 +1,7 @@
-"""Scores reasoning-gym puzzles by their own rules: imported and run in a worker only.
+"""Scores reasoning-gym puzzles by their own rules: imported and run in a locked worker only.
+
+Some of those rules evaluate the answer as Python, some by way of sympy. The worker's lock keeps that from the
+machine. So that no answer meddles with the rules themselves, one that could call what it likes is worth 0.
 
 The text that gives the answer is taken out before it is scored: many of those rules give credit for an
 answer that merely contains the right one.
@@ -21,6 +24,11 @@ with contextlib.suppress(ImportError):  # tasks.reasoning has asked for it befor
 WHOLE = 0.999
 """A score from which on an answer is right."""
 
+_CODE = re.compile(
+    r"__|\blambda\b.*:|\b(?:open|input)\s*[()]"
+    r"|\b(?:eval|exec|compile|getattr|setattr|delattr|vars|globals|locals|breakpoint)\b"
+    r"|[\w)\]]\s*\([^()]*['\"]"  # a call with a text: sympy evaluates those
+)
 _TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
 
 
@@ -30,9 +38,9 @@ def solved(completion: Completion, entry: Mapping[str, Any]) -> float:
 
 
 def progress(completion: Completion, entry: Mapping[str, Any]) -> float:
-    """The puzzle's own score, 0 to 1. 0 for no answer, and for one on which the rules themselves break."""
+    """The puzzle's own score, 0 to 1. 0 for no answer, for code, and where the rules themselves break."""
     said = said_in(hyphened(completion))
-    if not said:
+    if not said or _CODE.search(said):
         return 0.0
     score = _rules(entry["metadata"]["source_dataset"])
     try:

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,7 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 """[n] texts -> [n, width] float64."""
 
 
-def relevance(settings: str = "") -> Callable[..., list[float | None]]:
+def relevance(settings: str = "", device: torch.device | None = None) -> Callable[..., list[float | None]]:
     """max(0, cosine) · (1 − copied), in [0, 1]: cosine between what stands for the prompt and the answer.
 
     copied = share of the answer's words in runs of `RUN` taken from the prompt: to repeat the question earns
@@ -54,12 +55,12 @@ def relevance(settings: str = "") -> Callable[..., list[float | None]]:
     so that a word said twice counts once. There is no weight by rarity: it would need a corpus.
     With a model (folder, hub id or pip:PACKAGE), by embeddings: as sentence-transformers has it where the
     model is one of its own, else the mean of the last hidden states less their mean over `ANYTHING`
-    (arXiv 1702.01417; there over the vocabulary).
+    (arXiv 1702.01417; there over the vocabulary). It is on `device`, the best one unless given.
 
     Raises:
         ModelError: there is no such model. It is loaded when the first answers are scored.
     """
-    near = _by_meaning(named(settings)) if settings else _by_words
+    near = _by_meaning(named(settings), device) if settings else _by_words
 
     def relevant(
         prompts: Sequence[Completion], completions: Sequence[Completion], **columns: Any
@@ -88,12 +89,12 @@ def _by_words(pairs: Pairs) -> list[float]:
     return [len(a & b) / math.sqrt(len(a) * len(b)) if a and b else 0.0 for a, b in sets]
 
 
-def _by_meaning(name: str) -> Callable[[Pairs], list[float]]:
+def _by_meaning(name: str, device: torch.device | None) -> Callable[[Pairs], list[float]]:
     def cosines(pairs: Pairs) -> list[float]:
         texts = list(dict.fromkeys(text for pair in pairs for text in pair))
         if not texts:
             return []
-        rows = embedder(name)(texts)
+        rows = embedder(name, device)(texts)
         rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         place = {text: i for i, text in enumerate(texts)}
         return [float(rows[place[a]] @ rows[place[b]]) for a, b in pairs]
@@ -104,15 +105,20 @@ def _by_meaning(name: str) -> Callable[[Pairs], list[float]]:
 # ---------------------------------------------------------------- embeddings
 
 
-@functools.cache
-def embedder(name: str) -> Embed:
-    """Embeddings by the model of that name, loaded on the best device and kept.
+def embedder(name: str, device: torch.device | None = None) -> Embed:
+    """Embeddings by the model of that name, loaded on the device, the best one unless given, and kept.
 
     Raises:
         ModelError: it cannot be loaded, or is one of sentence-transformers, which is not installed.
     """
-    from groupwise.models import ModelError, resolve
     from groupwise.precision import best_device
+
+    return _embedder(name, device or best_device())
+
+
+@functools.cache
+def _embedder(name: str, device: torch.device) -> Embed:
+    from groupwise.models import ModelError, resolve
 
     source = resolve(name)
     if _is_sentence_transformer(source):
@@ -120,13 +126,13 @@ def embedder(name: str) -> Embed:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise ModelError(
-                f"{name} is a model of sentence-transformers: pip install 'groupwise[embeddings]'"
+                f"{name} is a model of sentence-transformers: pip install -e '.[embeddings]'"
             ) from error
-        model = SentenceTransformer(str(source), device=str(best_device()))
+        model = SentenceTransformer(str(source), device=str(device))
         return lambda texts: model.encode(list(texts), batch_size=BATCH, show_progress_bar=False).astype(
             np.float64
         )
-    states = _MeanStates(name, source, best_device())
+    states = _MeanStates(name, source, device)
     common = states(ANYTHING).mean(0)
     return lambda texts: states(texts) - common
 
@@ -146,15 +152,15 @@ class _MeanStates:
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
 
-        from groupwise.models import ModelError
+        from groupwise.models import unreadable
         from groupwise.precision import best_dtype
 
         disable_progress_bar()
         try:
             self._model = AutoModel.from_pretrained(source, dtype=best_dtype(device)).to(device).eval()
             self._tokenizer = AutoTokenizer.from_pretrained(source)
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"cannot load the model {name!r}: {error}") from error
+        except (OSError, ValueError, KeyError, UnpicklingError) as error:
+            raise unreadable(name, error) from error
         context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None) or TOKENS
         self._most = min(TOKENS, context)
 

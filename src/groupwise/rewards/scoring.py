@@ -4,7 +4,8 @@
         -> list[float | None | Failed]
 
 sync or async, one value for each completion; None where the reward does not apply to it. Completions with
-the same number in `group_ids` are siblings, answers to one prompt: siblings.py compares them.
+the same number in `group_ids` are siblings, answers to one prompt: siblings.py compares them. Where a world
+gives rewards on the way, `returns` holds their sums; where it is talked to, `environments` holds it.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def score(
             t,
             **_total(values, weights, i),
             gold={name: _known(v[i]) for name, v in apart.items()},
-            extra={k: v[i] for k, v in log.extra.items()},
+            extra={**t.extra, **{k: v[i] for k, v in log.extra.items()}},
+            environment=None,
         )
         for i, (_, t) in enumerate(members)
     }
@@ -172,11 +174,21 @@ def arguments(members: Sequence[Member], state: TrainerState, columns: Iterable[
         "group_ids": [numbers[id(g)] for g, _ in members],
         "completion_ids": [[int(d) for turn in t.turns for d in turn.decisions] for _, t in members],
         "trainer_state": state,
+        **(_of_conversations(members) if any(t.messages for _, t in members) else {}),
+    }
+
+
+def _of_conversations(members: Sequence[Member]) -> dict[str, Any]:
+    return {
+        "returns": [t.gained for _, t in members],
+        "environments": [t.environment for _, t in members],
     }
 
 
 def _completion(group: Group, trajectory: Trajectory) -> str | list[dict[str, str]]:
     """Text for a text prompt, a list of messages for a conversation, as in TRL."""
+    if trajectory.messages:
+        return [dict(message) for message in trajectory.messages]
     if isinstance(group.prompt.content, list):
         return [{"role": "assistant", "content": trajectory.text}]
     return trajectory.text

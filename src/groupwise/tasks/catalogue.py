@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from groupwise.rewards.scoring import Reward
 from groupwise.tasks.arithmetic import arithmetic
@@ -16,8 +17,10 @@ from groupwise.tasks.data import DataError, apart, checked, hold_out, is_hub_id,
 from groupwise.tasks.grounded import grounded
 from groupwise.tasks.gsm8k import gsm8k
 from groupwise.tasks.reasoning import reasoning
-from groupwise.tasks.task import Task
+from groupwise.tasks.task import CONVERSATIONS, Task
 from groupwise.user_code import UserCodeError
+
+T = TypeVar("T", bound=Task)
 
 BUILT_IN: dict[str, Callable[[str], Task]] = {
     "arithmetic": arithmetic,
@@ -58,22 +61,11 @@ def load(
         gold: rewards to judge by that are never trained on, in place of a built-in task's own. One that
             has none, and whose rewards are replaced, is judged by those.
     """
-    for these in (rewards, gold):
-        if twice := [name for name, n in Counter(reward.name for reward in these).items() if n > 1]:
-            raise UserCodeError(f"two rewards are named {twice[0]!r}: rename one, their parts go by name.")
-    if any(reward.name == TOTAL for reward in rewards):
-        raise UserCodeError(
-            f"a reward is named {TOTAL!r}, as is the sum of all parts, and would be lost beside it: rename "
-            "the function, as in def score(completions, **columns)."
-        )
-    if weighted := [reward for reward in gold if reward.weight != 1]:
-        raise UserCodeError(
-            f"the gold reward {weighted[0].name!r} has the weight {weighted[0].weight:g}: it is never "
-            "trained on, so a weight means nothing. Leave it away."
-        )
+    check_rewards(rewards, gold)
     name, _, options = spec.partition(":")
     if name in BUILT_IN:
-        make = partial(code, allow_unsafe=allow_unsafe_code) if name == "code" else BUILT_IN[name]
+        unsafe = {"code": code, "reasoning-gym": reasoning}
+        make = partial(unsafe[name], allow_unsafe=allow_unsafe_code) if name in unsafe else BUILT_IN[name]
         return _built_in(name, make, options, rewards, held_out, gold)
     if not is_path(spec) and not is_hub_id(spec) and not Path(spec).exists():
         raise DataError(_unknown(spec))
@@ -107,16 +99,37 @@ def _built_in(
 ) -> Task:
     if held_out is not None:
         raise DataError(f"{name} brings its own held-out rows, so {held_out} has no use: see {BRINGS[name]}.")
-    task = make(options)
+    return judged_by(make(options), rewards, gold)
+
+
+def check_rewards(rewards: Sequence[Reward], gold: Sequence[Reward]) -> None:
+    """Raises UserCodeError for names that would be lost beside others, and for weights without meaning."""
+    for these in (rewards, gold):
+        if twice := [name for name, n in Counter(reward.name for reward in these).items() if n > 1]:
+            raise UserCodeError(f"two rewards are named {twice[0]!r}: rename one, their parts go by name.")
+    if any(reward.name == TOTAL for reward in rewards):
+        raise UserCodeError(
+            f"a reward is named {TOTAL!r}, as is the sum of all parts, and would be lost beside it: rename "
+            "the function, as in def score(completions, **columns)."
+        )
+    if weighted := [reward for reward in gold if reward.weight != 1]:
+        raise UserCodeError(
+            f"the gold reward {weighted[0].name!r} has the weight {weighted[0].weight:g}: it is never "
+            "trained on, so a weight means nothing. Leave it away."
+        )
+
+
+def judged_by(task: T, rewards: Sequence[Reward], gold: Sequence[Reward]) -> T:
+    """A built-in task with the rewards of the user, if any, in place of its own, which then judge it."""
     if not rewards:
         return replace(task, gold=tuple(gold) or task.gold)
     return replace(task, rewards=tuple(rewards), gold=tuple(gold) or task.gold or task.rewards)
 
 
 def _unknown(spec: str) -> str:
-    near = difflib.get_close_matches(spec.partition(":")[0].lower(), BUILT_IN, n=1)
+    near = difflib.get_close_matches(spec.partition(":")[0].lower(), [*BUILT_IN, *CONVERSATIONS], n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     return (
-        f"There is no task {spec!r}.{hint} Built in: {', '.join(BUILT_IN)}. "
+        f"There is no task {spec!r}.{hint} Built in: {', '.join([*BUILT_IN, *CONVERSATIONS])}. "
         "Or name a file such as rows.jsonl, or a hub data set owner/name."
     )

@@ -47,7 +47,7 @@ def _from_hub(source: str, split: str) -> list[Row]:
         from datasets import load_dataset
     except ImportError as error:
         raise DataError(
-            f"{source!r} is no file here; to read it from the hub: pip install 'groupwise[data]'"
+            f"{source!r} is no file here; to read it from the hub: pip install -e '.[data]'"
         ) from error
     name, _, config = source.partition(":")
     try:

@@ -176,7 +176,7 @@ def _from_parquet(data: bytes, path: Path) -> list[Row]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise DataError(f"{path}: parquet needs pyarrow: pip install 'groupwise[parquet]'") from error
+        raise DataError(f"{path}: parquet needs pyarrow: pip install -e '.[parquet]'") from error
     try:
         rows = pq.read_table(pa.BufferReader(data)).to_pylist()
     except (pa.ArrowException, OSError) as error:

@@ -21,12 +21,13 @@ SECONDS = 2.0
 MEMORY_MB = 4096
 
 
-def reasoning(options: str = "") -> Task:
+def reasoning(options: str = "", allow_unsafe: bool = False) -> Task:
     """The task. `gcd,size=1000,held_out=100,seed=0,partial=false` and the puzzle's own options.
 
     size rows to train on, less those whose question is held out too. Rows are made at once: most puzzles
     take less than 0.1 ms each, the slowest 70 ms. partial=true gives the puzzle's own credit for answers
-    that are right in part. Scored in worker processes: some rules work out what the answer says.
+    that are right in part. Scored in worker processes that can write nothing and reach nobody, since some
+    rules evaluate what the answer says as Python; `allow_unsafe` leaves that wall away.
 
     Raises:
         DataError: reasoning-gym is missing, there is no such puzzle, or it refuses an option.
@@ -43,7 +44,8 @@ def reasoning(options: str = "") -> Task:
     held_out = rows[: own["held_out"]]
     train = apart(rows[own["held_out"] :], held_out, f"reasoning-gym:{name}")
     rule = "progress" if own["partial"] else "solved"
-    reward = Reward(rule, isolated(f"groupwise.rewards.puzzles:{rule}", None, SECONDS, MEMORY_MB))
+    place = f"groupwise.rewards.puzzles:{rule}"
+    reward = Reward(rule, isolated(place, None, SECONDS, MEMORY_MB, locked=not allow_unsafe))
     return Task(f"reasoning-gym:{options}", train, held_out, (reward,), max_new_tokens=512)
 
 
@@ -74,7 +76,7 @@ def _made(name: str, options: Mapping[str, Any]) -> Any:
         from reasoning_gym.factory import DATASETS
     except ImportError as error:
         raise DataError(
-            f"reasoning-gym cannot be imported ({error}): pip install 'groupwise[reasoning]'."
+            f"reasoning-gym cannot be imported ({error}): pip install -e '.[reasoning]'."
         ) from error
     known = sorted(set(DATASETS) - {"composite"})  # a mixture of others, which needs a list of them
     if name not in known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,8 +12,20 @@ import numpy as np
 from groupwise.rewards.scoring import Reward
 from groupwise.trajectory import Prompt
 
+CONVERSATIONS = ("calculator", "consistency", "clarify", "textarena", "env")
+"""Tasks of several turns, by the word before the colon. groupwise.envs makes them."""
+
 Row = Mapping[str, Any]
 """`prompt` (text, a list of chat messages, or an environment's seed) and columns for the rewards."""
+
+
+WORLDS = ("gym", "game", "zoo", "market", "forecast")
+"""What a task's name begins with where it is an environment for a small network."""
+
+
+def is_world(task: str) -> bool:
+    """True for gym:ID and the like, false for what a language model answers."""
+    return task.partition(":")[0] in WORLDS
 
 
 class Rows(Protocol):
@@ -54,19 +67,22 @@ class Task:
 
         A function of its arguments alone, so that a resumed run draws what it would have drawn.
         """
-        orders: dict[int, np.ndarray] = {}
         prompts = []
         for ordinal in range(first, first + n):
             turn, at = divmod(ordinal, len(self.train))
-            if turn not in orders:
-                orders[turn] = np.random.default_rng([seed, turn]).permutation(len(self.train))
-            row = int(orders[turn][at])
+            row = int(_order(seed, turn, len(self.train))[at])
             prompts.append(as_prompt(self.train[row], ordinal, row))
         return prompts
 
     def examples(self, n: int) -> list[Prompt]:
         """The first n held-out prompts (all of them if there are fewer)."""
         return [as_prompt(self.held_out[i], i) for i in range(min(n, len(self.held_out)))]
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, turn: int, n: int) -> np.ndarray:
+    """Kept from step to step: a million starts take longer to shuffle than a small game to play."""
+    return np.random.default_rng([seed, turn]).permutation(n)
 
 
 def as_prompt(row: Row, ordinal: int, number: int | None = None) -> Prompt:

@@ -33,6 +33,6 @@ def test_few_honest_runs_raise_an_alarm() -> None:
 
 @pytest.mark.slow
 def test_fewer_than_one_honest_run_in_a_hundred_raises_any() -> None:
-    """Ten detectors, looking after each of 60 steps: of 150 runs, one at most."""
+    """All detectors, looking after each of 60 steps: of 150 runs, one at most."""
     found = false_alarms(150)
     assert found["any"] <= 1, found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 
 from groupwise.rewards.guard.answers import Answers, answers_of
-from groupwise.rewards.guard.history import HeldOut
-from groupwise.rewards.guard.judged import agreement, form, gold, takeover
+from groupwise.rewards.guard.history import HeldOut, History
+from groupwise.rewards.guard.judged import agreement, form, gold, hollow, takeover
 from guarded import answer, first_alarm, group, history, noisy
 
 STEPS = 40
@@ -115,6 +116,36 @@ def test_held_out_gold_is_compared_prompt_by_prompt(lost: int, gained: int, fire
         assert not gold()(looked_at(), flat)
 
 
+# ---------------------------------------------------------------- hollow
+
+
+def held_out(rewards: Sequence[float], golds: Sequence[float]) -> list[dict[str, Any]]:
+    return [{"reward": r, "gold": {"g": g}} for r, g in zip(rewards, golds, strict=True)]
+
+
+def test_a_reward_that_rises_alone_on_held_out_prompts_is_hollow() -> None:
+    """20 prompts of which 15 gain: 0.75 ± 0.1 is 7.5 standard errors, long before gold shows a fall."""
+    right = [1.0] * 12 + [0.0] * 8
+    before = History().evaluated(0, held_out([0.0] * 20, right))
+    won = [1.0] * 15 + [0.0] * 5
+    [alarm] = hollow().examined(looked_at(), before.evaluated(2, held_out(won, right)))
+    assert alarm.key == "hollow/g"
+    assert "from 0 to 0.75 (7.5 standard errors) and gold/g did not (0.6 to 0.6)" in alarm.message
+    assert hollow()(looked_at(), before) == []
+    better = [1.0] * 16 + [0.0] * 4  # 4 of 20 more, which is 2.2 standard errors
+    assert hollow()(looked_at(), before.evaluated(2, held_out(won, better))) == []
+    few = [1.0] * 10 + [0.0] * 10  # a rise of 4.4
+    assert hollow()(looked_at(), before.evaluated(2, held_out(few, right))) == []
+
+
+def test_gold_that_is_trained_on_may_come_after_the_other_parts() -> None:
+    gains = held_out([0.0] * 20, [0.0] * 20), held_out([1.0] * 15 + [0.0] * 5, [0.0] * 20)
+    seen = History().after(1, {"part/g": 0.0}).evaluated(0, gains[0]).evaluated(2, gains[1])
+    assert hollow()(looked_at(), seen) == []
+    apart = History().after(1, {"part/h": 0.0}).evaluated(0, gains[0]).evaluated(2, gains[1])
+    assert len(hollow()(looked_at(), apart)) == 1
+
+
 # ---------------------------------------------------------------- agreement
 
 
@@ -123,10 +154,22 @@ def test_a_reward_that_works_against_gold_is_seen_before_gold_falls() -> None:
     assert first_alarm(agreement(), columns, looked_at()) == 4
 
 
+def test_what_is_weakly_against_gold_takes_more_steps_to_tell() -> None:
+    """Mean −0.2, noise ±0.2: over 4 steps that is 2 standard errors, over 32 some 5.7."""
+    course = np.resize([0.0, -0.4, -0.4, 0.0], STEPS)
+    columns = {"agreement/g": course, "correct": np.full(STEPS, 0.5)}
+    fired = first_alarm(agreement(), columns, looked_at())
+    assert fired is not None
+    assert 16 <= fired <= 32
+    weaker = columns | {"agreement/g": noisy(rng(), np.full(STEPS, -0.05), 0.02)}
+    assert first_alarm(agreement(), weaker, looked_at()) is None
+
+
 def test_a_reward_by_chance_agrees_with_nothing_and_is_no_alarm() -> None:
-    """The control run: 64 answers a step, so its correlation has a deviation of 1/8."""
+    """The control run: 64 answers a step, so its correlation has a deviation of 1/8, as its groups tell."""
     columns = {
         "agreement/g": noisy(rng(), np.zeros(300), 1 / 8),
+        "±agreement/g": np.full(300, 1 / 8),
         "correct": noisy(rng(), np.full(300, 0.3), 0.06),
     }
     assert first_alarm(agreement(), columns, looked_at()) is None

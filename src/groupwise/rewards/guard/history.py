@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,17 +70,24 @@ class History:
     peaks: Mapping[str, HeldOut] = field(default_factory=dict)
     """Of each gold reward the best held-out evaluation so far."""
     latest: Mapping[str, HeldOut] = field(default_factory=dict)
+    begun: Mapping[str, HeldOut] = field(default_factory=dict)
+    """Of each gold reward the first evaluation."""
+    paid: tuple[HeldOut, ...] = ()
+    """The reward itself, on the held-out prompts: in the first evaluation and in the latest."""
 
     @classmethod
     def of(cls, saved: Mapping[str, Any]) -> History:
         """From what `saved` gave; the mapping may be empty."""
         if not saved:
             return cls()
-        held_out = ({k: HeldOut(*v) for k, v in saved[name].items()} for name in ("peaks", "latest"))
-        return cls(tuple(saved["steps"]), saved["columns"], *held_out)
+        peaks, latest, begun = (
+            {k: HeldOut(*v) for k, v in saved.get(name, {}).items()} for name in ("peaks", "latest", "begun")
+        )
+        paid = tuple(HeldOut(*v) for v in saved.get("paid", ()))
+        return cls(tuple(saved["steps"]), saved["columns"], peaks, latest, begun, paid)
 
     def saved(self) -> dict[str, Any]:
-        return {"steps": self.steps, "columns": self.columns, "peaks": self.peaks, "latest": self.latest}
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def after(self, step: int, row: Mapping[str, float]) -> History:
         """With the numbers of one more step."""
@@ -98,7 +105,14 @@ class History:
             for name, now in latest.items()
             if name not in self.peaks or _mean(now) > _mean(self.peaks[name])
         }
-        return replace(self, peaks={**self.peaks, **better}, latest={**self.latest, **latest})
+        paid = HeldOut(step, [a.get("reward") for a in answers])
+        return replace(
+            self,
+            peaks={**self.peaks, **better},
+            latest={**self.latest, **latest},
+            begun={**latest, **self.begun},
+            paid=(*self.paid[:1], paid) if answers else self.paid,
+        )
 
     def known(self, *names: str) -> list[Course]:
         """Columns at the steps at which all of them have a value; empty ones where a column is missing."""

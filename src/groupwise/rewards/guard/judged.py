@@ -77,17 +77,55 @@ class gold:  # noqa: N801 - reads as the function that it is
 
 
 @dataclass(frozen=True, slots=True)
+class hollow:  # noqa: N801
+    """The reward has risen on the held-out prompts since the first evaluation, and gold has not.
+
+    Prompt by prompt, so a few dozen of them tell much sooner than training answers, each time to other
+    prompts: what is learnt earns more and is no better, and gold is the next to fall. Risen: by `Z` standard
+    errors and by `VISIBLE`; not risen: by less than one. Of a gold reward that is trained on, as a part, the
+    others may be learnt first: that is for `format` and `takeover`.
+    """
+
+    name: ClassVar[str] = "hollow"
+
+    def __call__(self, answers: Answers, history: History) -> list[Alarm]:
+        if len(history.paid) < 2:
+            return []
+        rise = paired(*history.paid)
+        known = np.array([value for value in history.paid[1].values if value is not None])
+        if not (rise.z >= Z and rise.after - rise.before >= VISIBLE * float(known.std())):
+            return []
+        found = []
+        for name, before in history.begun.items():
+            move = paired(before, history.latest[name])
+            if name in history.names("part") or not move.z < 1.0:
+                continue
+            message = (
+                f"on the same held-out prompts the reward rose from {rise.before:.3g} to {rise.after:.3g} "
+                f"({rise.z:.1f} standard errors) and gold/{name} did not ({move.before:.3g} to "
+                f"{move.after:.3g}): what is learnt is not what the run is judged by. Read the samples"
+            )
+            found.append(Alarm(self.name, message, name, _overpaid(answers, name)))
+        return found
+
+    def examined(self, answers: Answers, history: History) -> list[Alarm]:
+        return self(answers, history)
+
+
+@dataclass(frozen=True, slots=True)
 class agreement:  # noqa: N801
     """The reward prefers what gold does not: their correlation within groups is below 0, or has fallen.
 
     By how much a selection moves any quantity is its covariance with what is selected for (Price, Nature 227,
     1970): while answers are preferred that gold does not prefer, gold has nothing to rise by, and this shows
-    before it falls. Below 0: by `Z` standard errors, and −`negative` or less over the last steps. Fallen: by
-    `fallen` or more.
+    before it falls. Below 0: by `sure` standard errors, and −`negative` or less, over the last 4, 8, 16 ...
+    steps. Fallen: by `fallen` or more.
     """
 
     name: ClassVar[str] = "agreement"
     negative: float = 0.1
+    sure: float = 4.5
+    """Less than `Z`: 0 is known, and of a change both ends have to be found out."""
     fallen: float = 0.3
 
     def __call__(self, answers: Answers, history: History) -> list[Alarm]:
@@ -98,8 +136,8 @@ class agreement:  # noqa: N801
             fall = unearned(history, column, lambda m: m.before - m.after >= self.fallen, upwards=False)
             if fall is not None:
                 what = f"agreed with gold/{name} at {fall.before:.2f} and now at {fall.after:.2f}"
-            elif len(course) >= SMALLEST and self._against(course):
-                what = f"is against gold/{name}, at {course.recent.mean():.2f}"
+            elif (against := self._against(course)) is not None:
+                what = f"is against gold/{name}, at {against:.2f}"
             else:
                 continue
             message = (
@@ -109,9 +147,15 @@ class agreement:  # noqa: N801
             found.append(Alarm(self.name, message, name, _overpaid(answers, name)))
         return found
 
-    def _against(self, course: Course) -> bool:
-        last = float(course.recent.mean())
-        return last <= -self.negative and last <= -Z * course.noise / math.sqrt(SMALLEST)
+    def _against(self, course: Course) -> float | None:
+        """Mean of the shortest last stretch that is clearly below 0: what is weak takes many steps."""
+        width = SMALLEST
+        while width <= len(course):
+            last = float(course.values[-width:].mean())
+            if last <= -self.negative and last <= -self.sure * course.noise / math.sqrt(width):
+                return last
+            width *= 2
+        return None
 
 
 @dataclass(frozen=True, slots=True)

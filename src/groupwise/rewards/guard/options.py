@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from groupwise.rewards.guard.alarms import Detector, Screen
 from groupwise.rewards.guard.guard import Action, Guard, Watch
-from groupwise.rewards.guard.judged import agreement, form, gold, takeover
+from groupwise.rewards.guard.judged import agreement, form, gold, hollow, takeover
 from groupwise.rewards.guard.signs import constant, copied, disagreement, kl, length, repetition
 
 DETECTORS: tuple[Detector, ...] = (
-    gold(), agreement(), form(), takeover(),
+    gold(), hollow(), agreement(), form(), takeover(),
     length(), repetition(), copied(), constant(), disagreement(), kl(),
 )  # fmt: skip
 OFF = "off"
