@@ -1,6 +1,7 @@
 # make train   train the default model on two-digit addition and show the gain
 # make test    the whole test suite
-# make check   format, lint, types and the fast tests
+# make lint    format, lint and types
+# make check   the same, and the fast tests
 # make bench   against TRL, PPO and the machine's limits: hours on two cores; each script of
 #              bench/ runs alone and explains itself with --help
 # With a GPU: make train CONSTRAINTS=   (installs the newest torch instead of the pinned CPU set)
@@ -10,7 +11,7 @@ CONSTRAINTS ?= -c constraints-cpu.txt
 BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile  # two processes of one thread each
 
-.PHONY: train test check bench
+.PHONY: train test lint check bench
 
 train: .venv/installed
 	$(BIN)/groupwise train
@@ -18,10 +19,12 @@ train: .venv/installed
 test: .venv/installed
 	$(PYTEST)
 
-check: .venv/installed
+lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint
 	$(PYTEST) -m "not slow and not learning"
 
 bench: .venv/installed

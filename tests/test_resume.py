@@ -534,7 +534,7 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
     going.send(signal.SIGINT)
     assert going.until(lambda: "Ctrl-C again" in going.files["out"].read_text())
     going.send(signal.SIGINT)
-    done = going.wait(10)
+    done = going.wait(60)
     assert done.code == 130, done.said
     assert f"groupwise train --resume {out}" in done.said
     assert "Traceback" not in done.said
@@ -543,11 +543,12 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
 @pytest.mark.slow
 def test_ctrl_c_while_the_model_loads_leaves_no_traceback() -> None:
     out = world() / "run-interrupted-early"
-    endless = "import time, groupwise.config as c\nc.load = lambda *a, **k: time.sleep(600)"
+    endless = "import time, groupwise.config as c\n"
+    endless += "c.load = lambda *a, **k: print('here', flush=True) or time.sleep(600)"
     going = start("train", *map(str, (*RUNS["language"], "--out", out)), cwd=world(), before=endless)
-    time.sleep(1)
+    going.until(lambda: "here" in going.files["out"].read_text())
     going.send(signal.SIGINT)
-    done = going.wait(10)
+    done = going.wait(60)
     assert done.code in (130, -signal.SIGINT), done.said
     assert "Traceback" not in done.said
     assert not out.exists()

@@ -115,11 +115,11 @@ def test_of_episodes_that_all_failed_nothing_else_is_said() -> None:
 
 @pytest.mark.filterwarnings("ignore:a call into the environment hung")
 def test_an_environment_that_hangs_is_told() -> None:
-    watch = Watch(patience=0.05)
+    watch = Watch(patience=0.3)
     found = {f.about: f for f in examine(lambda: Faulty("hangs"), seconds=0.2, most=20, watch=watch)}
     assert found["errors"].mark == BAD
     assert "It hung in its first steps" in found["errors"].said
-    assert "HungError: it did not come back within 0.05 seconds" in found["errors"].said
+    assert "HungError: it did not come back within 0.3 seconds" in found["errors"].said
 
 
 def test_of_one_episode_nothing_is_concluded() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import signal
 import threading
 import time
 import warnings
@@ -48,7 +49,7 @@ def orders(*starts: int, count: int = 6) -> list[Order]:
     [
         ("raises", r"RuntimeError: the motor is broken \(.*worlds.py:67\)", 1),
         ("exits", "SystemExit: 3", 1),
-        ("hangs", "HungError: it did not come back within 0.05 seconds", 1),
+        ("hangs", "HungError: it did not come back within 0.3 seconds", 1),
         ("observation", "the first after 2 steps: an observation that is not finite\\. They", 2),
         ("reward", "a reward of nan", 2),
         ("none", "TypeError: the reward is None, and has to be a number", 1),
@@ -58,7 +59,7 @@ def orders(*starts: int, count: int = 6) -> list[Order]:
 )
 def test_an_episode_that_fails_is_told_and_not_learned_from(fault: str, words: str, made: int) -> None:
     """Its siblings go on, and their baseline is without it."""
-    played = playing(lambda: Faulty(fault), watch=Watch(patience=0.05))
+    played = playing(lambda: Faulty(fault), watch=Watch(patience=0.3))
     with pytest.warns(FailedEpisodesWarning, match=words):
         [group] = played.collect(orders(0))
     failed = [t.n_decisions < 2 or t.turns[0].decisions[1] == 1 for t in group.trajectories]
@@ -103,8 +104,8 @@ def test_one_that_hangs_when_it_is_closed_does_not_hold_up_the_run() -> None:
 
     began = time.monotonic()
     with pytest.warns(FailedEpisodesWarning, match="HungError"):
-        playing(lambda: Stuck("hangs"), watch=Watch(patience=0.05)).collect(orders(0))
-    assert time.monotonic() - began < 20
+        playing(lambda: Stuck("hangs"), watch=Watch(patience=0.3)).collect(orders(0))
+    assert time.monotonic() - began < 40
 
 
 def test_a_step_in_which_nothing_succeeds_ends_the_run() -> None:
@@ -138,7 +139,13 @@ def test_an_environment_that_ignores_its_seed_is_played_with_a_warning() -> None
 def test_after_the_first_hang_nobody_is_waited_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Siblings hang in the same place: each would cost the whole patience, in silence."""
     monkeypatch.setattr(watch, "LEAST", 0.1)
-    began = time.monotonic()
+    real, intervals = signal.setitimer, []
+
+    def noted(which: int, seconds: float, interval: float = 0.0) -> Any:
+        intervals.append(interval)
+        return real(which, seconds, interval)
+
+    monkeypatch.setattr(signal, "setitimer", noted)
     with (
         pytest.warns(HangWarning, match=r"not come back within 1 seconds.*a call has 0\.1 seconds"),
         pytest.warns(FailedEpisodesWarning, match="HungError"),
@@ -146,22 +153,20 @@ def test_after_the_first_hang_nobody_is_waited_for_so_long(monkeypatch: pytest.M
         [group] = playing(lambda: Faulty("hangs"), watch=Watch(patience=1.0)).collect(orders(0, count=24))
     hung = sum(t.stopped is StopReason.ERROR for t in group.trajectories)
     assert hung > 3
-    assert time.monotonic() - began < 2 + 0.2 * hung + 1
+    assert intervals == [1.0, 0.1, 0]
 
 
 @pytest.mark.filterwarnings("ignore:a call into the environment hung")
 def test_a_watch_ends_what_hangs_and_lets_go_of_the_timer() -> None:
-    import signal
-
     before = signal.getsignal(signal.SIGALRM)
-    watch = Watch(patience=0.05)
+    watch = Watch(patience=0.3)
     with watch.looking():
-        time.sleep(0.2)  # not inside a call: the policy's own time is its own
+        time.sleep(0.8)  # not inside a call: the policy's own time is its own
         watch.calls, watch.inside = 1, True
         began = time.monotonic()
         with pytest.raises(HungError):
-            time.sleep(5)
-        assert time.monotonic() - began < 4
+            time.sleep(60)
+        assert time.monotonic() - began < 40
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
     assert signal.getsignal(signal.SIGALRM) is before
 
@@ -169,7 +174,7 @@ def test_a_watch_ends_what_hangs_and_lets_go_of_the_timer() -> None:
 @pytest.mark.filterwarnings("ignore:a call into the environment hung")
 def test_the_copy_of_a_watched_world_is_watched() -> None:
     """The doctor copies worlds to see whether that is exact: a copy that hangs would hold it up for ever."""
-    watch = Watch(patience=0.05)
+    watch = Watch(patience=0.3)
     copied = copy.deepcopy(Watched(Faulty("hangs"), watch))
     with watch.looking():
         copied.reset(seed=0)
@@ -178,14 +183,18 @@ def test_the_copy_of_a_watched_world_is_watched() -> None:
             copied.step(1)
 
 
+@pytest.mark.filterwarnings("ignore:a call into the environment hung")
 def test_many_short_calls_are_no_hang() -> None:
-    watch = Watch(patience=0.02)
+    watch = Watch(patience=1000)
     with watch.looking():
-        for _ in range(20):
-            watch.calls += 1
-            watch.inside = True
-            time.sleep(0.005)
-            watch.inside = False
+        for _ in range(3):
+            with watch.call():
+                signal.raise_signal(signal.SIGALRM)  # as the timer does
+            signal.raise_signal(signal.SIGALRM)
+        with watch.call():
+            signal.raise_signal(signal.SIGALRM)
+            with pytest.raises(HungError):
+                signal.raise_signal(signal.SIGALRM)
 
 
 def test_a_watch_in_another_thread_stands_back() -> None:

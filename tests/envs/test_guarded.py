@@ -64,7 +64,7 @@ def test_a_call_that_hangs_is_given_up(where: Any) -> None:
     begin = time.monotonic()
     with pytest.raises(OverdueError, match=r"no answer within 0\.05 s"):
         where(lambda: Guarded(0, 0.05)(forever.wait))
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
     forever.set()
 
 

@@ -239,7 +239,7 @@ def test_held_out_play_is_the_likeliest_or_the_mixture_and_carries_the_judges_wo
 )
 def test_a_play_that_fails_is_told_and_not_learned_from(fault: str, words: str) -> None:
     """For none of its seats, those among them that had not decided yet; its siblings go on without it."""
-    sampler = playing(lambda: Turns(fault), watch=Watch(patience=0.05))
+    sampler = playing(lambda: Turns(fault), watch=Watch(patience=0.3))
     with pytest.warns(FailedEpisodesWarning, match=words):
         groups = sampler.collect(orders(0, count=12))
     by_seat = [[t.stopped is StopReason.ERROR for t in g.trajectories] for g in groups]

@@ -163,7 +163,7 @@ def test_an_interrupt_does_not_wait_for_a_reward_that_hangs(monkeypatch: pytest.
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert early._thread is not None
     assert early._thread.daemon, "so that the process can end"
     spy.go.set()

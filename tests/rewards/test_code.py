@@ -160,7 +160,7 @@ def test_fences_that_nothing_closes_are_read_once(line: str) -> None:
     """Sought by one pattern, 100 kB of them took the trainer half a minute."""
     began = time.monotonic()
     code_of(line * (100_000 // len(line)))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("reward", [passing, well_formed])

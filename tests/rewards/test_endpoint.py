@@ -71,13 +71,13 @@ def test_a_refusal_is_not_asked_again(status: int) -> None:
 
 def test_a_slow_server_is_not_waited_for() -> None:
     done = threading.Event()
-    with ChatServer(lambda question: "late" if done.wait(5) else 500) as server:
+    with ChatServer(lambda question: "late" if done.wait(60) else 500) as server:
         start = time.monotonic()
         (reply,) = ask(Endpoint(server.url, "m", timeout=0.1, retries=1), "?")
         took = time.monotonic() - start
         done.set()
     assert reason(reply) == "endpoint: no reply within 0.1 s"
-    assert 0.2 <= took < 5
+    assert 0.2 <= took < 30
     assert len(server.bodies) == 2
 
 

@@ -21,7 +21,7 @@ JUDGES = str(Path(__file__).with_name("judges.py"))
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    with Pool(f"{JUDGES}:judge", workers=1, seconds=0.5) as pool:
+    with Pool(f"{JUDGES}:judge", workers=1, seconds=2.0) as pool:
         pool.run([{"prompt": "", "completion": ""}])
         yield pool
 
@@ -36,6 +36,14 @@ def alive(number: int) -> bool:
         return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+def gone(number: int) -> bool:
+    """Soon: what was killed needs a moment of the processor to end."""
+    end = time.monotonic() + 20
+    while alive(number) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not alive(number)
 
 
 def test_values_come_back_in_the_order_of_the_calls(pool: Pool) -> None:
@@ -67,7 +75,7 @@ def test_a_misdeed_costs_one_answer(pool: Pool, misdeed: str, reason: str) -> No
     assert (before, after) == (1.0, 1.0)
     assert isinstance(failed, Failed)
     assert failed.reason.startswith(reason)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_what_a_function_prints_does_not_mix_with_its_values(pool: Pool) -> None:
@@ -115,11 +123,11 @@ def test_a_worker_outlives_the_thread_that_asked_for_it() -> None:
 
 def test_hangs_are_waited_for_side_by_side_and_leave_no_thread_or_process() -> None:
     threads = threading.active_count()
-    with Pool(f"{JUDGES}:judge", workers=3, seconds=3.0) as pool:
-        pool.run(calls("2", "2", "2"))
+    with Pool(f"{JUDGES}:judge", workers=4, seconds=4.0) as pool:
+        pool.run(calls("2", "2", "2", "2"))
         began = time.monotonic()
-        assert pool.run(calls("sleep", "sleep", "sleep")) == [Failed("timeout")] * 3
-        assert time.monotonic() - began < 8
+        assert pool.run(calls("sleep", "sleep", "sleep", "sleep")) == [Failed("timeout")] * 4
+        assert time.monotonic() - began < 15
         pool.run(calls("2"))
         numbers = [w.process.pid for w in pool._workers]
     assert numbers
@@ -129,12 +137,11 @@ def test_hangs_are_waited_for_side_by_side_and_leave_no_thread_or_process() -> N
 
 def test_a_timeout_ends_what_the_worker_started(tmp_path: Path) -> None:
     note = tmp_path / "numbers"
-    with Pool(f"{JUDGES}:child", workers=1, seconds=1.0) as pool:
+    with Pool(f"{JUDGES}:child", workers=1, seconds=3.0) as pool:
         assert pool.run([{"completion": str(note)}]) == [Failed("timeout")]
     worker, child = map(int, note.read_text().split())
-    time.sleep(0.05)
-    assert not alive(worker)
-    assert not alive(child)
+    assert gone(worker)
+    assert gone(child)
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
@@ -154,11 +161,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    for _ in range(100):
-        if not alive(worker):
-            break
-        time.sleep(0.02)
-    assert not alive(worker)
+    assert gone(worker)
 
 
 def test_a_worker_starts_without_torch_but_the_package_is_whole_when_asked() -> None:
@@ -238,7 +241,7 @@ def test_sizes_that_make_no_sense_are_refused() -> None:
 
 def test_a_failed_answer_is_counted_named_and_without_a_reward() -> None:
     """Its other part alone would rank it above or below siblings that were judged in full."""
-    reward = isolated(f"{JUDGES}:judge", workers=1, seconds=0.5)
+    reward = isolated(f"{JUDGES}:judge", workers=1, seconds=2.0)
     group = Group(Prompt(0, "1+1?", {"answer": "2"}), tuple(answer(t) for t in ("2", "crash", "3", "raise")))
     rewards = [Reward("right", reward), Reward("one", lambda completions, **_: [1.0] * len(completions))]
     scored = score([group], rewards, TrainerState())

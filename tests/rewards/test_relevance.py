@@ -74,7 +74,7 @@ def test_odd_texts(name: str, folder: str) -> None:
     start = time.monotonic()
     (value,) = values(["tower " + "word " * 20_000], model)
     assert 0 <= value <= 1
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 def test_the_last_user_message_is_what_is_asked() -> None:

@@ -51,14 +51,16 @@ def serve(job: dict[str, Any], link: int) -> int:
     except BaseException as error:
         _say(_described(error))
         return RAISED
+    _flush()
     codec.send(link, codec.encode("ready"))
     while True:
         try:
             request = codec.receive(link)
         except codec.GoneError:
             return 0
-        codec.send(link, _reply(names, request))
-        _flush()
+        reply = _reply(names, request)
+        _flush()  # before the judge can have the last reply: with its verdict this process is ended
+        codec.send(link, reply)
 
 
 def _reply(names: dict[str, Any], request: bytes) -> bytes:
