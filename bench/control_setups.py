@@ -206,7 +206,7 @@ SETUPS: Mapping[str, Setup] = {
     ),
     "highway-fast-v0": Setup(
         "highway_env:highway-fast-v0",
-        4_000,
+        20_000,
         {
             "n_envs": 6,
             "n_steps": 128,
@@ -225,8 +225,7 @@ SETUPS: Mapping[str, Setup] = {
             "learning_rate": 0.002,
         },
         source="highway-env's scripts/sb3_highway_ppo.py",
-        episodes=10,
-        points=4,
+        points=6,
     ),
     "FrozenLake-v1, still": Setup(
         f"{WORLDS}:StillLake-v0",

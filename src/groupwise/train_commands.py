@@ -170,9 +170,10 @@ def _announce(built: Built, settings: Settings, folder: Path) -> None:
     run = built.run
     what = settings.model if built.loaded else "a small network"
     machine = runs.machine(settings)
+    threads = machine["threads"]
     console.print(
         f"[bold]{run.task.name}[/] · {what} · {settings.recipe} · {machine['dtype']} on {machine['device']} "
-        f"({machine['threads']} threads)"
+        f"({threads} thread{'s' if threads != 1 else ''})"
     )
     seats = f" ({escape(settings.seats)})" if settings.seats else ""
     console.print(
