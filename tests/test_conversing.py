@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from groupwise.chat import Talk
 from groupwise.config import build
 from groupwise.envs.conversation import ConversationSampler
 from groupwise.envs.tools import written
+from groupwise.groups import Order
+from groupwise.rewards.scoring import TrainerState
 from groupwise.settings import ConfigError, Settings, completed
 from groupwise.trainer import train
 
@@ -80,6 +83,24 @@ def test_a_conversation_is_trained_on_and_reported(talk: Settings, tmp_path: Pat
     runs.finish(tmp_path / "out", built, state)
     page = report.write(tmp_path / "out").read_text()
     assert page.count('<span class="role">assistant</span>') > len(samples), "every turn is shown"
+
+
+@pytest.mark.filterwarnings("ignore:.*conversations ended with their first turn")
+@pytest.mark.parametrize("own", [True, False])
+def test_what_a_task_gives_on_the_way_is_credit_only_where_it_is_trained_on(
+    own: bool, talk: Settings, tmp_path: Path
+) -> None:
+    """Per-turn recipes would learn from rewards that `--reward` has put others in the place of."""
+    config = tmp_path / "model" / "config.json"
+    config.write_text(config.read_text().replace('embeddings": 160', 'embeddings": 999'))
+    run = made(replace(talk, task="clarify", reward=() if own else talk.reward, stop=()), tmp_path).run
+    groups = run.sampler.collect([Order(prompt, 4) for prompt in run.task.stream(0, 1, seed=0)])
+    [group] = run.score(groups, TrainerState()).cohort
+    given = [turn.rewards for t in group.trajectories for turn in t.turns]
+    assert all((rewards is None) != own for rewards in given)
+    assert all(set(t.parts) == ({"served", "guessed"} if own else {"polite"}) for t in group.trajectories)
+    if not own:
+        assert all(t.gold["served"] < 0 for t in group.trajectories), "it is judged by that all the same"
 
 
 ECHO = '''

@@ -178,7 +178,8 @@ def _language(s: Settings, folder: Path, console: Console, trains: bool) -> Worl
         sampler = seating.sampler(s, recipe_of(s), own, loaded, place, say, tell)
 
     def scored(cohort: Sequence[Group], state: TrainerState) -> Scored:
-        return score(cohort, task.rewards, state, folder / "failed_reward.jsonl", task.gold)
+        made = score(cohort, task.rewards, state, folder / "failed_reward.jsonl", task.gold)
+        return conversing.unpaid(made, task)
 
     # an adapter's weights are float32 whatever its base computes in
     trained = torch.float32 if lora else dtype

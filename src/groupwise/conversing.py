@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from groupwise.envs import shapes
 from groupwise.envs.catalogue import is_conversation, load
@@ -10,11 +11,13 @@ from groupwise.envs.conversation import ConversationSampler
 from groupwise.envs.dialogue import Limits
 from groupwise.envs.text import Conversations, Message
 from groupwise.envs.tools import Toolbox
-from groupwise.rewards.scoring import Reward
+from groupwise.rewards.scoring import Reward, Scored
 from groupwise.rollouts import TextSampler
 from groupwise.settings import ConfigError, Settings
+from groupwise.tasks.task import Task
+from groupwise.trajectory import Trajectory
 
-__all__ = ["beginning", "is_conversation", "refuse", "sampler", "task", "toolbox"]
+__all__ = ["beginning", "is_conversation", "refuse", "sampler", "task", "toolbox", "unpaid"]
 
 
 def task(s: Settings, rewards: Sequence[Reward], gold: Sequence[Reward] = ()) -> Conversations:
@@ -64,6 +67,23 @@ def sampler(
             "in these conversations it stays where it was said"
         )
     return made
+
+
+def unpaid(scored: Scored, task: Task) -> Scored:
+    """Without what an environment gave on the way, where other rewards stand in its place.
+
+    Recipes that assign credit turn by turn would else learn from rewards that nobody asked for.
+    """
+    if not isinstance(task, Conversations) or task.paid_on_the_way:
+        return scored
+    bare = [
+        replace(group, trajectories=tuple(_unpaid(t) for t in group.trajectories)) for group in scored.cohort
+    ]
+    return replace(scored, cohort=bare)
+
+
+def _unpaid(trajectory: Trajectory) -> Trajectory:
+    return replace(trajectory, turns=tuple(replace(turn, rewards=None) for turn in trajectory.turns))
 
 
 def toolbox(task: Conversations) -> Toolbox | None:

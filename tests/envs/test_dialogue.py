@@ -48,10 +48,12 @@ def talked(thing: Any, *texts: str, last: StopReason = StopReason.FINISHED, **li
     words = tiny_folder.tokenizer(string.printable)
     words.chat_template = CHATML
     world = world_of(thing, "it")
-    row = {"prompt": [{"role": "user", "content": "Buy."}]}
+    row = {"prompt": [{"role": "user", "content": "Buy."}], "environment": "first"}
     opening = messages_of(world().reset(row))
     terms = Terms(world, words, Continuation(words, "tiny"), Limits(**{"turns": 9, "tokens": 9999, **limits}))
-    play = Play(terms, Prompt(0, opening, {"asked": row["prompt"]}), np.array([5]), "")
+    play = Play(
+        terms, Prompt(0, opening, {"asked": row["prompt"], "environment": "first"}), np.array([5]), ""
+    )
     for i, text in enumerate(texts):
         stopped = last if i == len(texts) - 1 else StopReason.FINISHED
         tokens = (*words.encode(text), EOS)
@@ -105,6 +107,13 @@ def test_trls_environment_is_asked_for_its_reward_where_a_limit_ends_it(
     flags = {"turns": "--max-turns", "tokens": "--max-context"}
     assert t.extra.get("limit") == (flags[next(iter(limits))] if limits else None)
     assert t.gained == reward
+    if limits:
+        assert t.messages[-1]["role"] == "tool", "what came of the last call is seen by rewards"
+
+
+def test_rewards_see_whom_of_several_the_policy_talked_to() -> None:
+    t = talked({"first": Shop, "second": Paid}, *CALLS, "Done.")
+    assert t.environment.bought == ["tea", "jam"]
 
 
 def test_a_turn_that_is_cut_is_asked_about_once() -> None:
@@ -113,6 +122,23 @@ def test_a_turn_that_is_cut_is_asked_about_once() -> None:
     t = talked(Shop, CALLS[0], last=StopReason.LENGTH)
     assert (t.stopped, t.gained) == (StopReason.LENGTH, 1.0)
     assert t.extra == {"limit": "--max-new-tokens"}
+    t = talked(Shop, CALLS[0], last=StopReason.LENGTH, tokens=1 + len(CALLS[0]) + 1)
+    assert t.extra == {"limit": "--max-context"}, "the conversation was full"
+
+
+class Ends:
+    def reset(self, row: Any) -> str:
+        return "Go."
+
+    def step(self, message: str) -> tuple[str, float, bool]:
+        return "You lost.", 0.0, True
+
+
+def test_the_last_words_of_an_environment_are_kept() -> None:
+    """They are no tokens, so nothing is learned from them."""
+    t = talked(Ends, "a")
+    assert t.messages == ({"role": "assistant", "content": "a"}, {"role": "user", "content": "You lost."})
+    assert (t.text, len(t.turns), t.n_decisions) == ("a", 1, 2)
 
 
 class Paid:

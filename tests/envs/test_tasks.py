@@ -175,6 +175,12 @@ def order_of(wanted: clarify.Request) -> str:
     return "ORDER: " + " ".join(wanted.details.values())
 
 
+def test_an_order_may_have_several_lines() -> None:
+    wanted = clarify.request(ONE_OPEN, 0)
+    lines = "Fine.\nORDER:\n" + "\n".join(f"{name}: {value}" for name, value in wanted.details.items())
+    assert played(ONE_OPEN, 0, f"Which {wanted.missing[0]}?", lines)[-1] == (None, 1.0, True)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_asking_for_what_is_missing_and_then_acting_earns_most(seed: int) -> None:
     wanted = clarify.request(ONE_OPEN, seed)
@@ -325,3 +331,29 @@ def test_rows_of_a_file_are_what_an_environment_is_reset_with(tmp_path: Any) -> 
         "prompt": row["asked"],
         "gold": row["gold"],
     }
+
+
+SEEDED = """
+class Seeded:
+    def reset(self, row):
+        return f"row {row['seed']}"
+
+    def step(self, message):
+        return None, 1.0, True
+"""
+
+
+@pytest.mark.parametrize("common", [{}, {"prompt": "Do what is asked."}])
+def test_rows_need_no_prompt_and_no_two_different_ones(common: Any, tmp_path: Any) -> None:
+    """What an environment asks is in the other columns; equal rows stay on one side."""
+    (tmp_path / "seeded.py").write_text(SEEDED)
+    rows = [{**common, "seed": i // 2} for i in range(20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = catalogue.load(f"env:{tmp_path}/seeded.py:Seeded,{tmp_path}/rows.jsonl", n_held_out=4)
+    assert (len(task.train), len(task.held_out)) == (16, 4)
+    sides = [{row["seed"] for row in side} for side in (task.train, task.held_out)]
+    assert not sides[0] & sides[1]
+    assert task.train[0]["prompt"] == [{"role": "user", "content": f"row {task.train[0]['seed']}"}]
+    (tmp_path / "rows.jsonl").write_text(json.dumps(rows[0]) + "\n" + json.dumps(rows[0]) + "\n")
+    with pytest.raises(DataError, match="2 equal rows cannot be split: give 2 or more that differ"):
+        catalogue.load(f"env:{tmp_path}/seeded.py:Seeded,{tmp_path}/rows.jsonl")

@@ -5,9 +5,11 @@ from groupwise.rewards.texts import text_of
 from groupwise.rewards.words import plain
 
 
-def test_the_answer_of_a_conversation_is_its_last_message() -> None:
+def test_the_answer_of_a_conversation_is_what_the_policy_said_last() -> None:
     assert text_of("plain") == "plain"
     assert text_of([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]) == "a"
+    closed = [{"role": "assistant", "content": "a"}, {"role": "user", "content": "You lost."}]
+    assert text_of(closed) == "a", "the environment's words are not the policy's"
     parts = [{"type": "image"}, {"type": "text", "text": "seen"}]
     assert text_of([{"role": "assistant", "content": parts}]) == "seen"
     assert text_of([{"role": "assistant", "content": None}]) == text_of([]) == ""

@@ -52,6 +52,18 @@ def test_a_bad_row_is_told_with_its_number_and_the_way_out(row: dict, words: lis
         checked([*ROWS, row], "a.jsonl")
 
 
+def test_rows_of_who_is_talked_to_may_do_without_a_prompt() -> None:
+    """The environment says what is read first. Names that conversations take are refused."""
+    rows = [{"seed": 1}, {"prompt": "x", "seed": 2}]
+    assert checked(rows, "a.jsonl", talked_to=True) == rows
+    with pytest.raises(DataError, match="row 1: it has no column prompt, only no columns"):
+        checked([{}], "a.jsonl", talked_to=True)
+    for name in ("asked", "returns", "environments"):
+        with pytest.raises(DataError, match=f"row 1: the column {name} has a name that"):
+            checked([{"seed": 1, name: 2}], "a.jsonl", talked_to=True)
+    assert checked([{"prompt": "x", "asked": 1}], "a.jsonl")
+
+
 def test_no_rows_are_told() -> None:
     with pytest.raises(DataError, match=r"a\.jsonl holds no rows"):
         checked([], "a.jsonl")

@@ -71,6 +71,7 @@ def load(
 
 
 def _rows(source: str, seed: int, n_held_out: int) -> tuple[Rows, Rows]:
-    return (
-        hold_out(checked(read_rows(source), source), n_held_out, seed) if source else (TRAINED_ON, HELD_OUT)
-    )
+    if not source:
+        return TRAINED_ON, HELD_OUT
+    rows = checked(read_rows(source), source, talked_to=True)
+    return hold_out(rows, n_held_out, seed, whole=True)

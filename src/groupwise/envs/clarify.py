@@ -27,7 +27,7 @@ THINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "ticket": {"day": ("Monday", "Friday", "Sunday"), "class": ("first", "second", "economy")},
     "table": {"time": ("noon", "evening", "midnight"), "place": ("inside", "terrace", "garden")},
 }
-ORDER = re.compile(r"\border:\s*(.*)", re.IGNORECASE)
+ORDER = re.compile(r"\border:\s*(.*)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from groupwise.trajectory import PolicyTag, Prompt, StopReason, Trajectory, Turn
 
 OF_A_TURN = "--max-new-tokens"
 """The limit that a single turn reaches."""
+OF_ALL = "--max-context"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +68,12 @@ class _World:
         row = copy.deepcopy(row_of(prompt.columns))  # it is the environment's own, to do with as it likes
         self._call = Guarded(seed_of(row), seconds)
         self._env = self._call(world)
-        self.own = behind(self._env)
         if messages_of(self._call(self._env.reset, row)) != prompt.content:
             raise WorldError(
                 "it does not begin as it did for the same row: draw from the row's seed, or from Python's or "
                 "numpy's global generator"
             )
+        self.own = behind(self._env)
 
     def step(self, text: str) -> tuple[list[Message], float, bool]:
         """(replies, reward or NaN, done)"""
@@ -125,10 +126,10 @@ class Play:
             self.stopped, self.error = StopReason.ERROR, reason(error)
             return None
         self._write(said, reward)
-        if self.stopped is not None:
-            return None
         self.begun = begun_in(replies)
         self.messages += replies[:-1] if self.begun else replies
+        if self.stopped is not None:
+            return None
         self.read = np.array(tokens)
         return tokens
 
@@ -155,10 +156,10 @@ class Play:
         """Which limit ends it after this turn, if any; `reply` are the tokens that would be read next."""
         limits, length = self.terms.limits, self.length + len(self.read) + len(said.tokens)
         if said.stopped is StopReason.LENGTH:
-            return OF_A_TURN
+            return OF_A_TURN if length < limits.tokens else OF_ALL
         if len(self.turns) + 1 >= limits.turns:
             return "--max-turns"
-        return "--max-context" if length + reply + 1 > limits.tokens else ""
+        return OF_ALL if length + reply + 1 > limits.tokens else ""
 
     def _write(self, said: Said, reward: float) -> None:
         rewards = np.full(len(said.tokens), np.nan)

@@ -22,14 +22,12 @@ from typing import Any, Protocol
 
 from groupwise.envs.guarded import SECONDS, Guarded, seed_of
 from groupwise.rewards.scoring import Reward
+from groupwise.tasks.rows import ASKED
 from groupwise.tasks.task import Row, Rows, Task
 from groupwise.user_code import where
 
 Message = dict[str, Any]
 """`role` and `content`; of a tool `name`, and of who called one `tool_calls`."""
-
-ASKED = "asked"
-"""The column that keeps a row's own prompt, where the environment makes its opening from one."""
 
 
 class TextEnv(Protocol):
@@ -62,6 +60,11 @@ class Conversations(Task):
     world: Callable[[], TextEnv]
     turns: int = 8
     """Turns of the model in a conversation, unless the user says otherwise."""
+
+    @property
+    def paid_on_the_way(self) -> bool:
+        """Whether what the environment gives turn by turn is trained on."""
+        return any(reward.function is returned and reward.weight for reward in self.rewards)
 
 
 def conversations(

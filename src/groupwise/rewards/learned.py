@@ -14,6 +14,7 @@ from groupwise.precision import best_device
 from groupwise.reward_models import ensemble
 from groupwise.reward_models.ensemble import Ensemble
 from groupwise.rewards.scoring import Failed, Reward, Value
+from groupwise.rewards.texts import text_of
 
 HUB = "reward-model:"
 
@@ -65,7 +66,7 @@ def learned(
         log_extra: Callable[[str, Sequence[Any]], None],
         log_metric: Callable[[str, float], None],
     ) -> list[Value]:
-        texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+        texts = [text_of(c) for c in completions]
         found = judges().judge(list(zip(prompts, texts, strict=True)))
         log_metric(f"{name}/cut", float(found.cut.mean()))
         if len(judges().members) > 1:

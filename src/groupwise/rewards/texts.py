@@ -13,10 +13,11 @@ Completion = str | Sequence[Mapping[str, Any]]
 
 
 def text_of(completion: Completion) -> str:
-    """The answer: the text itself, or the content of the last message. Images in it are passed over."""
+    """The answer: the text itself, or what the policy said last. Images in it are passed over."""
     if isinstance(completion, str):
         return completion
-    content = completion[-1].get("content") if completion else None
+    own = (message for message in reversed(completion) if message.get("role", "assistant") == "assistant")
+    content = next(own, {}).get("content")
     if isinstance(content, (list, tuple)):
         return "\n".join(part["text"] for part in content if part.get("type") == "text")
     return content or ""

@@ -80,16 +80,20 @@ def sides(
     return apart(rows, held_out, files[0]), held_out
 
 
-def hold_out(rows: Sequence[Row], n: int, seed: int) -> tuple[list[Row], list[Row]]:
+def hold_out(rows: Sequence[Row], n: int, seed: int, whole: bool = False) -> tuple[list[Row], list[Row]]:
     """(train, held out): n rows held out, a fifth of all rows at most; one at least on either side.
 
-    Rows with an equal prompt stay together. Prompts are ranked by a hash of seed and prompt, so that
-    the split does not depend on the order of the rows and the first held-out rows are a fair sample.
+    Rows with an equal prompt stay together; `whole`: equal rows, where a prompt is not all that is asked.
+    Prompts are ranked by a hash of seed and prompt, so that the split does not depend on the order of the
+    rows and the first held-out rows are a fair sample.
     """
+    key_of = _key_of_row if whole else _key
     if n < 1:
         raise DataError(f"cannot hold out {n} rows: ask for 1 or more.")
-    sizes = Counter(_key(row) for row in rows)
+    sizes = Counter(map(key_of, rows))
     if len(sizes) < 2:
+        if whole:
+            raise DataError(f"{len(rows)} equal rows cannot be split: give 2 or more that differ.")
         raise DataError(
             f"{len(rows)} rows with {len(sizes)} distinct prompts cannot be split: give 2 or more distinct "
             "prompts, or a file of rows to hold out."
@@ -102,8 +106,9 @@ def hold_out(rows: Sequence[Row], n: int, seed: int) -> tuple[list[Row], list[Ro
             chosen[key] = len(chosen)
             room -= sizes[key]
     chosen = chosen or {min(ranked, key=lambda key: sizes[key]): 0}
-    held_out = sorted((r for r in rows if _key(r) in chosen), key=lambda row: chosen[_key(row)])
-    return [row for row in rows if _key(row) not in chosen], held_out
+    keyed = [(key_of(row), row) for row in rows]
+    held_out = sorted((pair for pair in keyed if pair[0] in chosen), key=lambda pair: chosen[pair[0]])
+    return [row for key, row in keyed if key not in chosen], [row for _, row in held_out]
 
 
 def apart(train: Sequence[Row], held_out: Sequence[Row], source: str) -> list[Row]:
@@ -120,3 +125,7 @@ def apart(train: Sequence[Row], held_out: Sequence[Row], source: str) -> list[Ro
 
 def _key(row: Row) -> str:
     return json.dumps(row["prompt"], sort_keys=True)
+
+
+def _key_of_row(row: Row) -> str:
+    return json.dumps(row, sort_keys=True, default=str)

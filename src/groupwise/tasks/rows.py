@@ -16,6 +16,10 @@ TAKEN = frozenset(
     | {"log_extra", "log_metric", "environments"}
 )
 """Arguments that every reward receives from the trainer; a column of that name would be lost."""
+ASKED = "asked"
+"""The column that keeps a row's own prompt, where an environment makes its opening from one."""
+OF_CONVERSATIONS = frozenset({"returns", ASKED})
+"""The same, in conversations alone."""
 OFTEN_MEANT = ("prompt", "prompts", "question", "query", "problem", "instruction", "input")
 """What others call the column `prompt`, the likeliest first."""
 
@@ -24,8 +28,10 @@ class DataError(ValueError):
     """Rows that cannot be trained on. Says where, what was found and the way out."""
 
 
-def checked(rows: Sequence[Row], source: str) -> list[Row]:
+def checked(rows: Sequence[Row], source: str, talked_to: bool = False) -> list[Row]:
     """The rows, once each has a `prompt` of text or chat messages and no column that we take ourselves.
+
+    Those of an environment that is talked to may do without: it says what the model reads first.
 
     Raises:
         DataError: names the first row at fault; rows count from 1, blank lines are not rows.
@@ -33,17 +39,19 @@ def checked(rows: Sequence[Row], source: str) -> list[Row]:
     if not rows:
         raise DataError(f"{source} holds no rows: there is nothing to ask.")
     for number, row in enumerate(rows, start=1):
-        if fault := _fault(row):
+        if fault := _fault(row, talked_to):
             raise DataError(f"{source}, row {number}: {fault}")
     return list(rows)
 
 
-def _fault(row: Row) -> str:
+def _fault(row: Row, talked_to: bool) -> str:
     """What is wrong with a row and the way out; empty where nothing is."""
-    if "prompt" not in row:
+    if "prompt" not in row and not (talked_to and row):
         return f"it has no column prompt, only {', '.join(map(str, row)) or 'no columns'}. {_rename(row)}"
-    if taken := sorted(TAKEN & set(row)):
+    if taken := sorted((TAKEN | OF_CONVERSATIONS if talked_to else TAKEN) & set(row)):
         return f"the column {taken[0]} has a name that rewards receive from the trainer. Rename the column."
+    if "prompt" not in row:
+        return ""
     prompt = row["prompt"]
     if isinstance(prompt, str):
         return _fault_of_text(prompt, "its prompt")
