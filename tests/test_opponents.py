@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from groupwise.checkpoints import DamagedError
-from groupwise.opponents import Snapshot, shares_of, snapshot, spared
+from groupwise.opponents import Fixed, Snapshot, shares_of, snapshot, spared
 from groupwise.policies import CategoricalPolicy
 from groupwise.settings import ConfigError
 from groupwise.sources import latest
@@ -35,7 +35,7 @@ def checkpoint(folder: Path, step: int, move: int) -> None:
     )
 
 
-def plays(player: Snapshot) -> int:
+def plays(player: Snapshot | Fixed) -> int:
     [move], _ = player.act(np.zeros((1, 2), np.float32), None)
     return int(move)
 
@@ -116,6 +116,10 @@ def test_a_checkpoint_of_another_run_plays_though_that_run_clears_it_away(tmp_pa
     player = snapshot(policy_that_prefers(2), str(place), "game:nim", tmp_path / "own", 10)
     shutil.rmtree(place)
     assert plays(player) == 1
+    player.load(1)
+    player.load(2)
+    again = snapshot(policy_that_prefers(2), str(place), "game:nim", tmp_path / "own", 10)
+    assert plays(again) == 1, "a run that is resumed finds it too"
 
 
 def test_a_checkpoint_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from safetensors.torch import save_file
 
 from groupwise import sources
 from groupwise.checkpoints import read_weights
@@ -68,27 +69,44 @@ class Snapshot:
     def load(self, version: int) -> None:
         self._version = version
 
-    def hold(self, step: int) -> None:
-        """Read this checkpoint now; it may be gone later.
-
-        Raises:
-            DamagedError: it cannot be read, or is of another architecture.
-        """
-        weights = read_weights(self._folder / str(step))
-        sources.put(weights, self._twin.module, f"the checkpoint of step {step}")
-        self._holds = step
-
     def act(self, observations: np.ndarray, uniform: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         step = self._pick(self._version)
         if step is None or not (step == self._holds or (self._folder / str(step)).is_dir()):
             return self._own.act(observations, uniform)
         if step != self._holds:
-            self.hold(step)
+            sources.put(
+                read_weights(self._folder / str(step)), self._twin.module, f"the checkpoint of step {step}"
+            )
+            self._holds = step
         return self._twin.act(observations, uniform)
 
 
-def snapshot(policy: NetworkPolicy, name: str, task: str, folder: Path, save_every: int) -> Snapshot:
-    """The player of a name in `--opponents` that is none of the game's own.
+class Fixed:
+    """A checkpoint of another run. That run may go on and clear it away, so it is `kept` once it has played.
+
+    Raises:
+        DamagedError: it cannot be read, or is of another architecture.
+    """
+
+    def __init__(self, policy: NetworkPolicy, checkpoint: Path, kept: Path) -> None:
+        self._twin = NetworkPolicy(copy.deepcopy(policy.module), policy.distribution)
+        self._weights, self._kept = read_weights(kept if kept.is_dir() else checkpoint), kept
+        sources.put(self._weights, self._twin.module, f"the checkpoint {checkpoint}")
+
+    def load(self, version: int) -> None:
+        if self._kept.is_dir():
+            return
+        work = self._kept.with_name(f".{self._kept.name}")
+        work.mkdir(parents=True, exist_ok=True)
+        save_file(self._weights, work / "weights.safetensors")
+        work.rename(self._kept)
+
+    def act(self, observations: np.ndarray, uniform: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        return self._twin.act(observations, uniform)
+
+
+def snapshot(policy: NetworkPolicy, name: str, task: str, folder: Path, save_every: int) -> Snapshot | Fixed:
+    """The player of a name in `--opponents` that is none of the game's own. `folder` is the run's.
 
     Raises:
         ConfigError: a checkpoint that is not there, or of another task.
@@ -98,6 +116,9 @@ def snapshot(policy: NetworkPolicy, name: str, task: str, folder: Path, save_eve
     if back is not None:
         return Snapshot(policy, folder / "checkpoints", sources.latest(back, save_every))
     path = Path(name)
+    kept = folder / "opponents" / re.sub(r"[^\w.-]+", "_", name)
+    if kept.is_dir():
+        return Fixed(policy, path, kept)
     try:
         config = json.loads((path.parent.parent / "run.json").read_text("utf-8"))["config"]
     except (OSError, ValueError, KeyError) as error:
@@ -106,6 +127,4 @@ def snapshot(policy: NetworkPolicy, name: str, task: str, folder: Path, save_eve
         raise ConfigError(f"--opponents {name} is of {config.get('task')}, and this run of {task}")
     if not path.is_dir():
         raise ConfigError(f"--opponents: there is no {path}")
-    fixed = Snapshot(policy, path.parent, lambda version: int(path.name))
-    fixed.hold(int(path.name))  # its run may go on, and clear it away
-    return fixed
+    return Fixed(policy, path, kept)

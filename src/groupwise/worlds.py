@@ -11,7 +11,7 @@ import torch
 
 from groupwise.distributions import Gaussian, Squashed
 from groupwise.models import Loaded
-from groupwise.opponents import Snapshot, shares_of, snapshot, spared
+from groupwise.opponents import Fixed, Snapshot, shares_of, snapshot, spared
 from groupwise.policies import NetworkPolicy, Policy
 from groupwise.rewards.scoring import Scored, TrainerState
 from groupwise.rollouts import Sampler
@@ -133,7 +133,7 @@ def _game(s: Settings, name: str, folder: Path) -> World:
     game = selfplay.Table.of(name)
     shares = {CURRENT: 1} if s.opponents is None else shares_of(s.opponents, list(game.players))
 
-    def other(policy: NetworkPolicy, name: str) -> Snapshot:
+    def other(policy: NetworkPolicy, name: str) -> Snapshot | Fixed:
         return snapshot(policy, name, s.task, folder, s.save_every)
 
     sampler = selfplay.player(game, s.seed, shares, other)

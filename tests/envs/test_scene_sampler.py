@@ -17,8 +17,9 @@ from groupwise.advantages import assign, leave_one_out
 from groupwise.distributions import Categorical
 from groupwise.envs.faults import FailedEpisodesWarning, UnequalStartsWarning
 from groupwise.envs.networks import Layout, network
+from groupwise.envs.normalise import Moments, Normaliser
 from groupwise.envs.scene_sampler import SceneSampler, together
-from groupwise.envs.scenes import returns
+from groupwise.envs.scenes import Decided, Play, returns
 from groupwise.envs.spaces import UnplayableError
 from groupwise.envs.watch import Watch
 from groupwise.groups import Order
@@ -26,7 +27,7 @@ from groupwise.packing import pack
 from groupwise.policies import NetworkPolicy
 from groupwise.recipes import DR_GRPO
 from groupwise.rewards.scoring import TrainerState
-from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason, Trajectory, Turn
+from groupwise.trajectory import Group, PolicyTag, Prompt, StopReason
 
 
 def playing(make_scene: Any = Turns, seed: int = 0, **more: Any) -> SceneSampler:
@@ -72,10 +73,17 @@ def test_a_seats_rewards_are_what_it_was_given_after_each_of_its_decisions() -> 
 
 
 def test_a_seat_that_never_decided_has_its_return_all_the_same() -> None:
-    nothing = Turn(np.empty((0, 2)), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0))
-    bystander = Trajectory((nothing,), PolicyTag(), StopReason.FINISHED, parts={"return": 3.0})
-    [scored] = returns([Group(Prompt(0, 0), (bystander,))], TrainerState()).cohort
-    assert scored.trajectories[0].reward == 3
+    """On the scale of its siblings: -10 over a deviation of 4 in training, as it is in evaluation."""
+    play = Play(Prompt(0, 0), 0, Turns(), {}, Watch())
+    play.begin(0)
+    play.act({0: Decided(1, 1, 0.0)})
+    scale = Normaliser(returns=Moments(9.0, np.zeros(1), np.array([16.0])))
+    for greedy, reward in ((False, -2.5), (True, -10.0)):
+        bystander = play.trajectory(1, PolicyTag(), scale, greedy)
+        [scored] = returns([Group(Prompt(0, 0), (bystander,))], TrainerState()).cohort
+        assert scored.trajectories[0].n_decisions == 0
+        assert scored.trajectories[0].reward == reward
+        assert scored.trajectories[0].parts["return"] == -10
 
 
 def test_a_group_is_one_seat_of_all_plays_from_one_start() -> None:

@@ -165,15 +165,19 @@ class Play:
         """
         record = self.records[seat]
         given = np.diff([0.0, *record.before[1:], self._given[seat]]) if record.before else np.empty(0)
+        worth = np.asarray if greedy else normaliser.rewards
         turn = Turn(
             normaliser.rows(self.rows(seat)),
             np.array([one.decision for one in record.decided], None if record.decided else np.int64),
             np.array([one.logp for one in record.decided], np.float32),
-            given if greedy else normaliser.rewards(given),
+            worth(given),
         )
+        # who never came to decide has its return all the same
+        unasked = None if record.before else float(worth(np.array([self.returned(seat)]))[0])
         extra = {"error": self.error} if self.error else {}
         known = {"return": self.returned(seat), **parts}
-        return Trajectory((turn,), tag, self._ended(seat), self.scene.told(), parts=known, extra=extra)
+        told = self.scene.told()
+        return Trajectory((turn,), tag, self._ended(seat), told, reward=unasked, parts=known, extra=extra)
 
     def _ended(self, seat: int) -> StopReason:
         """Of a seat: one that the world let go has ended, though others were cut later."""
@@ -195,5 +199,4 @@ def _with_return(trajectory: Trajectory) -> Trajectory:
         return replace(trajectory, reward=None, parts=dict.fromkeys(trajectory.parts))
     rewards = trajectory.turns[0].rewards
     assert rewards is not None
-    # who never came to decide has its return all the same
-    return replace(trajectory, reward=float(rewards.sum()) if len(rewards) else trajectory.parts["return"])
+    return trajectory if trajectory.reward is not None else replace(trajectory, reward=float(rewards.sum()))

@@ -85,9 +85,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """Rows to train on. Each player of `shares` has its share of any run of rows, at each seat alike.
+    """Rows to train on, which the run's seed puts in an order: of all of them each player of `shares` has its
+    share, at each seat alike; of a step's, on average.
 
-    Of a game that hides nothing every second start is in the middle of a random game, so that what play does
+    Of a game that hides nothing half of the starts are in the middle of a random game, so that what play does
     not come to by itself is learned too. Not so where something is hidden: what a position makes likely then
     depends on how it was come to.
     """

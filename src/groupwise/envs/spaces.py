@@ -105,7 +105,7 @@ def _picture(space: spaces.Space[Any]) -> tuple[int, int, int] | None:
     match space.shape:
         case (height, width) if min(height, width) >= PICTURE:
             return height, width, 1
-        case (height, width, channels) if min(height, width) >= PICTURE:
+        case (height, width, channels) if min(height, width) >= max(PICTURE, channels):
             return height, width, channels
         case (channels, height, width) if min(height, width) >= PICTURE:
             return height, width, channels
@@ -131,6 +131,9 @@ def _looking(shape: tuple[int, int, int]) -> Callable[[Any], np.ndarray]:
 
 
 # ---------------------------------------------------------------- actions
+
+VAST = 1e30
+"""A bound beyond it is none: some environments write float32's largest number for infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,7 @@ def _real(space: Box, bounds: str) -> Controls:
     if bounds not in BOUNDS:
         raise UnplayableError(f"bounds {bounds!r}: there are {' and '.join(BOUNDS)}")
     low, high = space.low.astype(np.float64).ravel(), space.high.astype(np.float64).ravel()
-    bounded = np.isfinite(low) & np.isfinite(high)
+    bounded = (np.abs(low) < VAST) & (np.abs(high) < VAST)
     with np.errstate(invalid="ignore"):  # of the others
         half = np.where(bounded, (high - low) / 2, 1.0)
         middle = np.where(bounded, (high + low) / 2, 0.0)

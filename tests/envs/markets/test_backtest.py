@@ -10,7 +10,7 @@ pytest.importorskip("gymnasium")
 from groupwise.envs.markets.backtest import Traded, always, compared, interval, outcome, trade
 from groupwise.envs.markets.bars import bars
 from groupwise.envs.markets.trading import Market
-from markets import walk
+from markets import of, walk
 
 
 def test_numbers_of_a_trade_by_hand() -> None:
@@ -42,6 +42,20 @@ def test_buy_and_hold_is_the_price() -> None:
     more, low, high = found["policy"].over(found["policy"], 4)
     assert (more, low, high) == (0, 0, 0)
     assert outcome(trade(market, part, always(0))).grown == found["policy"].grown
+
+
+def test_who_is_ruined_is_compared_all_the_same() -> None:
+    """A bar that doubles the price takes all of a short: nothing is left to trade with."""
+    prices = walk().prices.copy()
+    market = Market(bars(of(prices), 4))
+    part = market.bars.part("validation")
+    prices[part.first + 10 :] *= 2.1
+    market = Market(bars(of(prices), 4), cost=0.001)
+    found = compared(market, part, always(0))
+    assert found["policy"].grown < -0.99
+    assert found["policy"].growth.shape == (len(part),)
+    assert not found["policy"].growth[10:].any()
+    assert found["buy and hold"].over(found["policy"], 4)[0] > 1
 
 
 def test_an_interval_of_what_never_changes_is_a_point() -> None:

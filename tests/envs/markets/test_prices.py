@@ -34,6 +34,12 @@ def test_the_adjusted_close_goes_before_the_close(tmp_path: Path) -> None:
         ("date,close\n2020-01-02,2\n2020-01-01,1\n", "line 3: 2020-01-01 comes after 2020-01-02; rows go"),
         ("date,close\n2020-01-02,2\n2020-01-02,1\n", "line 3: 2020-01-02 comes after"),
         ("time,close\n02.01.2017 00:00:00.000,2\n31.12.2016 00:00:00.000,1\n", "line 3: 31.12.2016"),
+        ("Date,close\n01/28/2018,2\n01/27/2018,1\n", "line 3: 01/27/2018 comes after 01/28/2018"),
+        ("Date,close\n03/02/2018,2\n02/01/2018,1\n", "line 3: 02/01/2018 comes after 03/02/2018"),
+        ("timestamp,close\n1517356800,2\n1517270400,1\n", "line 3: 1517270400 comes after 1517356800"),
+        ("date,time,close\n2020-01-02,10:00,2\n2020-01-02,09:00,1\n", "line 3: 2020-01-02 09:00 comes after"),
+        ("date,close\nMonday,2\nTuesday,1\n", "times such as 'Monday' are not all of one form that is known"),
+        ("date,close\n2018-01-01,2\n02/01/2018,1\n", "times such as '2018-01-01' are not all of one form"),
         ("close\n1\nnone\n", "line 3: close is 'none', no number"),
         ("close\n1\n0\n", "bar 1 has the price 0.0; prices are above 0"),
         ("close\n1\nnan\n", "bar 1 has the price nan"),
@@ -50,6 +56,27 @@ def test_days_before_months_are_read_in_their_order(tmp_path: Path) -> None:
     """As texts these go down: 31.01. comes after 01.02."""
     text = "Time,close\n31.01.2017 22:00:00.000,1\n01.02.2017 01:00:00.000,2\n"
     assert len(series(written(tmp_path / "a.csv", text)).prices) == 2
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ("01/31/2018", "02/01/2018"),
+        ("31/01/2018", "01/02/2018"),
+        ("2018/01/31 22:00", "2018/02/01 01:00"),
+        ("1517356800", "1517443200"),
+        ("2018-10-28T02:30+02:00", "2018-10-28T02:00+01:00"),
+    ],
+)
+def test_times_are_read_in_many_forms(times: tuple[str, str], tmp_path: Path) -> None:
+    """The last: an hour that there is twice when summer ends."""
+    text = f"Date,close\n{times[0]},1\n{times[1]},2\n"
+    assert series(written(tmp_path / "a.csv", text)).times == times
+
+
+def test_an_hour_may_have_a_column_of_its_own(tmp_path: Path) -> None:
+    text = "date,time,close\n2020-01-02,09:00,2\n2020-01-02,10:00,1\n"
+    assert series(written(tmp_path / "a.csv", text)).times == ("2020-01-02 09:00", "2020-01-02 10:00")
 
 
 def test_unknown_prices_are_told_with_those_near() -> None:

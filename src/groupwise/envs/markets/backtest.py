@@ -51,7 +51,7 @@ class Traded:
 
 
 def trade(market: Market, part: Part, decide: Decide) -> Traded:
-    """Play a whole part."""
+    """Play a whole part. Who is ruined has nothing to trade with until it ends."""
     seen, _ = market.reset(options={"start": part.first, "length": len(part)})
     rewards, positions, over = [], [], False
     while not over:
@@ -59,7 +59,8 @@ def trade(market: Market, part: Part, decide: Decide) -> Traded:
         seen, reward, terminated, truncated, _ = market.step(decide(seen))
         rewards.append(reward)
         over = terminated or truncated
-    return Traded(np.array(rewards), np.array(positions))
+    rest = (0, len(part) - len(rewards))
+    return Traded(np.pad(rewards, rest), np.pad(positions, rest))
 
 
 def always(action: int) -> Decide:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import difflib
 import importlib.util
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -98,28 +100,69 @@ def _read(path: Path) -> Series:
             values.append(float(row[price]))
         except (TypeError, ValueError) as error:
             raise PricesError(f"{path}, line {number}: {price} is {row[price]!r}, no number") from error
-    time = next((named[c] for c in TIMES if c in named), None)
-    times = tuple(str(row[time]) for row in rows) if time is not None else ()
+    columns = [named[c] for c in TIMES if c in named]
+    of_day = 2 if {"date", "time"} <= named.keys() else 1  # a day and an hour, in columns of their own
+    times = tuple(" ".join(str(row[c]) for c in columns[:of_day]) for row in rows) if columns else ()
     _refuse_disorder(path, times)
     return Series(path.stem, np.array(values), times)
 
 
 def _refuse_disorder(path: Path, times: Sequence[str]) -> None:
     """Newest first, as some sites give them, the past would be the future."""
-    moments = [_moment(time) for time in times]
-    for number, (one, two) in enumerate(pairwise(moments), start=3):
-        if one is not None and two is not None and two <= one:
-            raise PricesError(
-                f"{path}, line {number}: {times[number - 2]} comes after {times[number - 3]}; "
-                "rows go from the oldest to the newest, each once"
-            )
+    read = [moments for reading in READINGS if (moments := _moments(times, reading)) is not None]
+    if times and not read:
+        raise PricesError(
+            f"{path}: times such as {times[0]!r} are not all of one form that is known (2018-01-31, "
+            "31.01.2018, 01/31/2018, with or without an hour, or seconds since 1970), so nobody can tell "
+            "whether rows go from the oldest to the newest. Write them so, or leave the column out if they do"
+        )
+    wrong = [number for moments in read if (number := _out_of_order(moments))]
+    if read and len(wrong) == len(read):  # 01/02 is in January or in February
+        number = wrong[0]
+        raise PricesError(
+            f"{path}, line {number}: {times[number - 2]} comes after {times[number - 3]}; "
+            "rows go from the oldest to the newest, each once"
+        )
 
 
-def _moment(time: str) -> datetime | None:
-    for form in (None, "%d.%m.%Y %H:%M:%S.%f"):
-        try:
-            moment = datetime.fromisoformat(time) if form is None else datetime.strptime(time, form)
-        except ValueError:
-            continue
-        return moment.replace(tzinfo=None)
-    return None
+def _out_of_order(moments: Sequence[float]) -> int:
+    """The line of the first that is not later than the one before; 0 where all are."""
+    return next((n for n, (one, two) in enumerate(pairwise(moments), start=3) if two <= one), 0)
+
+
+def _moments(times: Sequence[str], reading: Callable[[str], float]) -> list[float] | None:
+    """Seconds; None where some cannot be read so."""
+    try:
+        return [reading(time.strip()) for time in times]
+    except ValueError:
+        return None
+
+
+def _iso(time: str) -> float:
+    return _seconds(datetime.fromisoformat(time))
+
+
+def _form(form: str, time: str) -> float:
+    return _seconds(datetime.strptime(time, form))
+
+
+def _epoch(time: str) -> float:
+    if not math.isfinite(seconds := float(time)):
+        raise ValueError(time)
+    return seconds
+
+
+def _seconds(moment: datetime) -> float:
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+READINGS: tuple[Callable[[str], float], ...] = (
+    _iso,
+    *(
+        partial(_form, day + hour)
+        for day in ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d")
+        for hour in ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f")
+    ),
+    _epoch,
+)
+"""Ways to read the times of a file: all by one."""
