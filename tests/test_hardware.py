@@ -48,6 +48,8 @@ def test_memory_that_is_refused_is_told_from_other_errors() -> None:
     assert ran_out(MemoryError())
     assert ran_out(OSError(errno.ENOMEM, "Cannot allocate memory"))
     assert not ran_out(OSError(errno.ENOSPC, "No space left"))
+    assert ran_out(RuntimeError("could not create a primitive"))
+    assert not ran_out(RuntimeError("could not create a primitive descriptor for an inner product"))
     assert not ran_out(RuntimeError("shapes do not match"))
     assert not ran_out(ValueError("out of memory"))
 

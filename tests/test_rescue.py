@@ -250,6 +250,49 @@ def test_a_reward_that_breaks_on_held_out_answers_costs_no_step(tmp_path: Path, 
     assert (kept["owed"], kept["best"]) == ({}, state.best)
 
 
+TRAP = """
+import os
+import gymnasium
+import numpy as np
+
+class Trap(gymnasium.Env):
+    observation_space, action_space = gymnasium.spaces.Box(-1, 1, (1,)), gymnasium.spaces.Discrete(2)
+    steps = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        Trap.steps += 1
+        if Trap.steps > 30 and not os.path.exists("mended"):
+            raise RuntimeError("the motor is broken")
+        return np.zeros(1, np.float32), float(action), True, False, {}
+
+gymnasium.register("Trap-v0", Trap)
+"""
+
+
+def test_a_world_that_fails_altogether_costs_no_finished_step(tmp_path: Path) -> None:
+    """20 held-out episodes of one decision, then 4 a step: half fail in the third step, all in the fourth."""
+    (tmp_path / "trap.py").write_text(TRAP)
+    args = ("--prompts", 2, "--group-size", 2, "--held-out", 20, "--steps", 9, "--save-every", 100)
+    done = groupwise("train", "gym:trap.py:Trap-v0", *map(str, args), "--out", "out", cwd=tmp_path)
+    assert done.code == 1
+    assert (
+        "all 4 episodes failed; the first after 0 steps: RuntimeError: the motor is broken (trap.py"
+        in done.said
+    )
+    assert "Then go on: groupwise train --resume out" in done.said
+    assert "Traceback" not in done.said
+    steps = [int(folder.name) for folder in (tmp_path / "out" / "checkpoints").iterdir()]
+    assert steps == [3]
+    (tmp_path / "mended").touch()
+    done = groupwise("train", "--resume", "out", cwd=tmp_path)
+    assert done.code == 0
+    assert [row["step"] for row in lines(tmp_path / "out" / "metrics.jsonl")] == list(range(10))
+
+
 def dying(*_: Any) -> Any:
     raise KeyboardInterrupt
 

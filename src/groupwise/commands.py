@@ -50,7 +50,8 @@ def run(name: str, args: Sequence[str]) -> int:
     try:
         return COMMANDS[name](args)
     except EXPECTED as error:
-        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        said = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        console.print(f"[red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -134,12 +135,11 @@ def _best(work: Callable[[], object], device: torch.device) -> float:
 # ---------------------------------------------------------------- its end
 
 
-REFUSALS = (
-    "can't allocate memory",
-    "std::bad_alloc",
-    "out of memory",
-    "ALLOC_FAILED",
-    "Cannot allocate memory",
+REFUSALS = re.compile(
+    "can't allocate memory|std::bad_alloc|out of memory|ALLOC_FAILED|Cannot allocate memory"
+    # oneDNN, which keeps its status to itself; what it cannot do at all is told of a primitive descriptor
+    r"|could not (create|execute) a (primitive|memory object)$",
+    re.MULTILINE,
 )
 """What torch and the libraries under it say when memory is refused to them."""
 
@@ -150,4 +150,4 @@ def ran_out(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in REFUSALS)
+    return isinstance(error, RuntimeError) and REFUSALS.search(str(error)) is not None

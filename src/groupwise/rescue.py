@@ -15,7 +15,6 @@ import torch
 from groupwise.checkpoints import Checkpoints, SaveError, State
 from groupwise.hardware import ran_out
 from groupwise.learner import Learner
-from groupwise.rewards.scoring import RewardError
 
 RESERVE = 2**24
 """Bytes kept back for the end: writing a checkpoint takes some, and its library aborts without them."""
@@ -30,7 +29,7 @@ class OutOfMemoryError(RuntimeError):
 
 
 class Rescue:
-    """Guards the phases of a run's steps against failures of the world: rewards that break, memory refused.
+    """Guards the phases of a run's steps: rewards that break, worlds that cannot be played, memory refused.
 
     What is saved is the state handed to `hold`, for as long as no weight has moved since.
     """
@@ -54,11 +53,9 @@ class Rescue:
         """Raises what the phase raised, or OutOfMemoryError where memory was refused to it."""
         try:
             yield
-        except RewardError:
-            self._save()  # the reward's message is the one to tell
-            raise
-        except (RuntimeError, MemoryError, OSError) as error:
+        except Exception as error:
             if not ran_out(error):
+                self._save()  # its own message is the one to tell
                 raise
             self._free(error)
             raise OutOfMemoryError(phase, self._told(phase, error)) from None

@@ -14,11 +14,10 @@ import tyro
 from rich.markup import escape
 
 from groupwise import hardware, report, runs, tables
-from groupwise.checkpoints import SaveError, State
+from groupwise.checkpoints import State
 from groupwise.config import Built, build, outlook
 from groupwise.planning import table as plan_table
 from groupwise.rescue import OutOfMemoryError
-from groupwise.rewards.scoring import RewardError
 from groupwise.settings import ConfigError, Settings, completed, read_toml
 from groupwise.tasks.task import is_world
 from groupwise.terminal import console
@@ -84,10 +83,11 @@ def _train(settings: Settings, folder: Path) -> int:
         except KeyboardInterrupt:
             console.print(f"stopped. Go on from the last checkpoint: groupwise train --resume {folder}")
             return 130
-        except (RewardError, SaveError) as error:
-            raise type(error)(f"{error}\nThen go on: groupwise train --resume {folder}") from error
         except OutOfMemoryError as error:
             raise OutOfMemoryError(error.phase, f"{error}\n{_lower(error.phase, settings, folder)}") from None
+        except Exception as error:
+            error.add_note(f"Then go on: groupwise train --resume {folder}")
+            raise
         finally:
             built.journal.close()
     result = runs.finish(folder, built, state)
