@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from groupwise.rewards.scoring import Failed
-from groupwise.rewards.words import Completion, text_of
+from groupwise.rewards.texts import Completion, content_of
 
 if TYPE_CHECKING:  # a reward that needs no model needs no torch
     import torch
@@ -70,7 +70,7 @@ def prompt_tokens(tokenizer: Any, prompt: Completion) -> list[int]:
     elif tokenizer.chat_template:
         ids = _chat(tokenizer, prompt)
     else:
-        ids = tokenizer.encode(as_utf8("\n".join(text_of([message]) for message in prompt) + "\n"))
+        ids = tokenizer.encode(as_utf8("\n".join(content_of(message) for message in prompt) + "\n"))
     marks = (tokenizer.bos_token_id, tokenizer.eos_token_id, 0)
     return list(ids) or [next(i for i in marks if i is not None)]
 
@@ -78,7 +78,7 @@ def prompt_tokens(tokenizer: Any, prompt: Completion) -> list[int]:
 def _chat(tokenizer: Any, prompt: Sequence[Mapping[str, Any]]) -> list[int]:
     begun = bool(prompt) and prompt[-1]["role"] == "assistant"
     ids: list[int] = tokenizer.apply_chat_template(
-        [{"role": message["role"], "content": as_utf8(text_of([message]))} for message in prompt],
+        [{"role": message["role"], "content": as_utf8(content_of(message))} for message in prompt],
         add_generation_prompt=not begun,
         continue_final_message=begun,
         return_dict=False,

@@ -20,7 +20,7 @@ from groupwise.rewards.frozen import frozen, named, written
 from groupwise.rewards.judge_settings import Judge, read
 from groupwise.rewards.judging import MARKS, Case, Mode, listwise, pairwise, rubric, shown
 from groupwise.rewards.scoring import Value
-from groupwise.rewards.words import Completion, text_of
+from groupwise.rewards.texts import Completion, content_of, text_of
 
 if TYPE_CHECKING:
     import torch
@@ -128,8 +128,8 @@ class _Hearing:
 def _conversation(prompt: Completion) -> str:
     """One message as it is, several under the names of who spoke."""
     if isinstance(prompt, str) or len(prompt) == 1:
-        return text_of(prompt)
-    return "\n\n".join(f"{message['role']}: {text_of([message])}" for message in prompt)
+        return prompt if isinstance(prompt, str) else content_of(prompt[0])
+    return "\n\n".join(f"{message['role']}: {content_of(message)}" for message in prompt)
 
 
 # ---------------------------------------------------------------- a model of our own

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.rewards.words import Completion, content_words, ngrams, sentences, text_of, words
+from groupwise.rewards.texts import Completion, content_of, text_of
+from groupwise.rewards.words import content_words, ngrams, sentences, words
 
 
 def copied(answer: Sequence[str], source: Sequence[str], n: int) -> float:
@@ -65,7 +66,8 @@ def asked(prompt: Completion) -> str:
     """The text that is answered: of a conversation the last user message."""
     if isinstance(prompt, str):
         return prompt
-    return text_of([message for message in prompt if message.get("role") == "user"][-1:])
+    said = [message for message in prompt if message.get("role") == "user"]
+    return content_of(said[-1]) if said else ""
 
 
 @dataclass(frozen=True, slots=True)

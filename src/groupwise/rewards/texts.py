@@ -13,11 +13,16 @@ Completion = str | Sequence[Mapping[str, Any]]
 
 
 def text_of(completion: Completion) -> str:
-    """The answer: the text itself, or what the policy said last. Images in it are passed over."""
+    """The answer: the text itself, or what the policy said last."""
     if isinstance(completion, str):
         return completion
     own = (message for message in reversed(completion) if message.get("role", "assistant") == "assistant")
-    content = next(own, {}).get("content")
+    return content_of(next(own, {}))
+
+
+def content_of(message: Mapping[str, Any]) -> str:
+    """What a message says. Images in it are passed over."""
+    content = message.get("content")
     if isinstance(content, (list, tuple)):
         return "\n".join(part["text"] for part in content if part.get("type") == "text")
     return content or ""
