@@ -48,8 +48,8 @@ WORLDS: dict[str, dict[str, Any]] = {
     "mpe2.simple_spread_v3": {"task": "zoo:mpe2.simple_spread_v3"},
     "mpe2.simple_reference_v3": {"task": "zoo:mpe2.simple_reference_v3"},
     "crossing": {
-        "task": f"zoo:{CROSSING}", "prompts": 2, "held_out": 20,
-        "recipe": "near_states", "epochs": 8, "minibatches": 4, "learning_rate": 0.002,
+        "task": f"zoo:{CROSSING}", "prompts": 4, "held_out": 20, "recipe": "near_states",
+        "epochs": 4, "minibatches": 4, "learning_rate": 0.0005, "entropy_scale": 0.01,
     },
 }  # fmt: skip
 """Settings that are not the task's own: three agents cover three landmarks and do not collide; two tell each
