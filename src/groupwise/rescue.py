@@ -56,6 +56,7 @@ class Rescue:
         except Exception as error:
             if not ran_out(error):
                 self._save()  # its own message is the one to tell
+                error.add_note(f"It came up while {phase}.")
                 raise
             self._free(error)
             raise OutOfMemoryError(phase, self._told(phase, error)) from None

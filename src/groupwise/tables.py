@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+
+MANY = 0.05
+"""Share of failed answers from which on a run's end speaks of them."""
 
 
 def titled(title: str) -> Table:
@@ -39,6 +42,16 @@ def counted(held_out: Mapping[str, Any]) -> str:
     return f"{n} examples" + (f" (scored: {said})" if any(k != n for k in scored) else "")
 
 
+def doubts(steps: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """What a run that came to its end should not be silent about; of the lines of its steps."""
+    failed = [step["stopped/error"] for step in steps if "stopped/error" in step]
+    if failed and (share := sum(failed) / len(failed)) >= MANY:
+        yield f"{share:.0%} of the answers failed and were left out: samples.jsonl says why, under extra."
+    silent = [step.get("frac_reward_zero_std") == 1 for step in steps]
+    if silent and all(silent):
+        yield "In no step did answers to one prompt differ in their reward, so nothing was learned."
+
+
 def examples(answers: Sequence[Any]) -> Table:
     table = titled("held-out answers")
     for name in ("prompt", "before", "after"):
@@ -60,7 +73,7 @@ def _asked(prompt: Any) -> str:
     """The end of what was asked, where a question stands; with the words that begin the answer, if any do."""
     if isinstance(prompt, list):
         last = next((i for i in reversed(range(len(prompt))) if prompt[i]["role"] == "user"), len(prompt) - 1)
-        prompt = " ".join(str(message["content"]) for message in prompt[last:])
+        prompt = " → ".join(str(message["content"]) for message in prompt[last:])
     text = " ".join(str(prompt).split())
     return escape(text if len(text) <= 40 else "…" + text[-39:])
 

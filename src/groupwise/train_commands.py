@@ -197,6 +197,9 @@ def _conclude(result: Any, state: State, folder: Path, page: Path, built: Built,
         console.print(tables.scores(held_out, tables.how(built.loaded is not None)))
     if built.loaded is not None and result["answers"]:
         console.print(tables.examples(result["answers"]))
+    steps = [line for line in runs.read_lines(folder / "metrics.jsonl") if line["step"]]
+    for doubt in tables.doubts(steps):
+        console.print(f"[yellow]{doubt}[/]", highlight=False)
     console.print(
         f"{result['status']} after {state.step} steps: {state.train_seconds:.0f} s of training, "
         f"{seconds:.0f} s in all"

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional
 
-from groupwise import runs
+from groupwise import report, runs
 from groupwise.groups import Order
 from groupwise.rewards.scoring import TrainerState
 from groupwise.settings import ConfigError
@@ -83,7 +83,7 @@ def _episodes(run: Run, options: Play, folder: Path, console: Console) -> None:
         films.append(pictures)
         console.print(_told(episode), highlight=False)
     if target is not None:
-        _save(target, films, frames_per_second(name), console)
+        _save(target, folder, films, frames_per_second(name), console)
 
 
 def _games(run: Run, options: Play, folder: Path, console: Console) -> None:
@@ -135,18 +135,25 @@ def _crowds(run: Run, options: Play, folder: Path, console: Console) -> None:
         for agent, played in enumerate(t for group in groups for t in group.trajectories):
             console.print(f"agent {agent}: {_told(played)}", highlight=False)
     if target is not None:
-        _save(target, films, FRAMES_PER_SECOND, console)
+        _save(target, folder, films, FRAMES_PER_SECOND, console)
 
 
 def _save(
-    target: Path, films: Sequence[Sequence[np.ndarray]], frames_per_second: float, console: Console
+    target: Path,
+    folder: Path,
+    films: Sequence[Sequence[np.ndarray]],
+    frames_per_second: float,
+    console: Console,
 ) -> None:
+    """Write the film, and anew the report of a run whose folder it goes into."""
     from groupwise.envs.play import save_gif, shared
 
     film, total = shared(films), sum(map(len, films))
     save_gif(target, film, frames_per_second)
-    kept = f" ({len(film)} of {total} pictures: the first of each episode)" if len(film) < total else ""
+    kept = f" ({len(film)} of {total} pictures, of each episode from its start)" if len(film) < total else ""
     console.print(f"film     {target}{kept}", highlight=False, soft_wrap=True)
+    if target == folder / "play.gif" and (folder / "report.html").is_file():
+        console.print(f"report   {report.write(folder)}", highlight=False, soft_wrap=True)
 
 
 def _target(options: Play, folder: Path) -> Path | None:
@@ -189,8 +196,8 @@ def doctor_command(args: Sequence[str], console: Console) -> int:
     if kind not in EXAMINED or not rest:
         known = ", ".join(f"{one}:..." for one in EXAMINED)
         raise ConfigError(
-            f"groupwise doctor looks into {known}, not {options.world!r}: games, worlds of several agents and"
-            " conversations it does not know"
+            f"groupwise doctor looks into {known}, and not into {options.world!r}: nor into games, worlds of "
+            "several agents and conversations"
         )
     name = options.world.removeprefix("gym:")
     try:

@@ -61,7 +61,7 @@ ANSWERS = (
         "Answers cut off",
         "The fraction of answers that a limit on length ended. Healthy: near 0, or falling; a rise "
         "means answers run away or the limit is too tight. Where staying alive is the task, it is what "
-        "should rise.",
+        "should rise; where the limit is the length of an answer, as in sums, it is 1.",
         {"completions/clipped_ratio": "cut off"},
     ),
     Spec(
@@ -272,7 +272,7 @@ def _endings(run: Run) -> list[Chart]:
     names = _names(run, "stopped/.+")
     about = (
         "How many answers the policy ended itself, a limit cut off, or the world failed. Healthy: no errors, "
-        "nearly all finished; where staying alive is the task, cut."
+        "nearly all finished; where staying alive is the task, or the limit is an answer's length, cut."
     )
     series = tuple(Series(name.removeprefix("stopped/"), run.points(name)) for name in names)
     return [Chart("Why answers ended", about, series, from_zero=True)] if series else []

@@ -12,6 +12,7 @@ from groupwise.report.curves import curves
 from groupwise.report.files import Row, Run, finite, mapping, number
 from groupwise.report.markup import DASH, counted, esc, fmt, plain, prose, signed
 from groupwise.report.samples import prompt, samples
+from groupwise.tables import doubts
 
 OPEN_ANSWERS = 6
 """Examples of before and after that are unfolded."""
@@ -66,8 +67,9 @@ def _said(run: Run, name: str) -> str:
 def _top(run: Run) -> str:
     status = plain(run.result.get("status") or "no result yet")
     tone = "done" if status == "finished" else "open"
-    missing = "".join(f"<li>{esc(sentence)}</li>" for sentence in run.missing if sentence)
-    notes = f'<ul class="missing" aria-label="what is not there">{missing}</ul>' if missing else ""
+    said = [*filter(None, run.missing), *doubts([row for row in run.metrics if row["step"] > 0])]
+    missing = "".join(f"<li>{esc(sentence)}</li>" for sentence in said)
+    notes = f'<ul class="missing" aria-label="what to know first">{missing}</ul>' if missing else ""
     return (
         f'<header class="top"><h1>{_said(run, "task")}</h1><p class="names">{_said(run, "model")} · '
         f'{_said(run, "recipe")} · <span class="status {tone}">{esc(status)}</span></p>'
