@@ -113,6 +113,10 @@ def test_samples_are_lines_of_plain_values() -> None:
     }
     [before] = samples_of([Group(prompt, (answer(2, None),))])
     assert (before["advantage"], before["reward"]) == (None, None)
+    nothing = Turn(np.empty((0, 2)), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0))
+    seat = Trajectory((nothing,), PolicyTag(), FINISHED, reward=-1.0, advantage=np.empty(0, np.float32))
+    [unasked] = samples_of([Group(prompt, (seat,))])
+    assert (unasked["advantage"], unasked["reward"]) == (None, -1.0)
 
 
 # ---------------------------------------------------------------------------- the clock

@@ -242,7 +242,8 @@ def sample_of(group: Group, i: int) -> dict[str, Any]:
         "parts": dict(t.parts),
         "gold": dict(t.gold),
         "extra": dict(t.extra),
-        "advantage": None if t.advantage is None else float(t.advantage.mean()),
+        # a seat that was never asked has none, though it is in its group's baseline
+        "advantage": None if t.advantage is None or not len(t.advantage) else float(t.advantage.mean()),
         "n_decisions": t.n_decisions,
         "stopped": t.stopped,
         "policy": {"name": t.policy.name, "version": t.policy.version},
