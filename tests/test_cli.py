@@ -850,7 +850,7 @@ def test_a_world_that_breaks_is_told_and_trained_in_all_the_same(world: Path) ->
     [
         (("play", "nowhere"), ("there is no folder nowhere",)),
         (("play", "nowhere", "--episodes", "0"), ("--episodes 0",)),
-        (("doctor", "CartPole-v1"), ("forecast:..., not 'CartPole-v1'",)),
+        (("doctor", "CartPole-v1"), ("forecast:..., and not into 'CartPole-v1'",)),
         (("doctor", "gym:CartPoul-v1"), ("CartPoul-v1", "Near it: CartPole-v")),
     ],
 )
