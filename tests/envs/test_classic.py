@@ -15,7 +15,6 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 from groupwise.distributions import Categorical  # noqa: E402
-from groupwise.envs import classic  # noqa: E402
 from groupwise.envs.classic import player, returns, task  # noqa: E402
 from groupwise.envs.make import make  # noqa: E402
 from groupwise.envs.networks import Layout, network, step_cost  # noqa: E402
@@ -25,6 +24,7 @@ from groupwise.groups import Order  # noqa: E402
 from groupwise.policies import CategoricalPolicy, NetworkPolicy  # noqa: E402
 from groupwise.randomness import uniforms  # noqa: E402
 from groupwise.rewards.scoring import TrainerState  # noqa: E402
+from groupwise.tasks.seeds import Seeds  # noqa: E402
 from groupwise.trajectory import Prompt, StopReason, Trajectory, Turn  # noqa: E402
 from worlds import Countdown, Toy  # noqa: E402
 
@@ -378,7 +378,7 @@ def test_held_out_starts_are_never_trained_on() -> None:
     assert not train & held_out
     assert (asked.name, asked.measure) == (f"gym:{CART}", "reward")
     with pytest.raises(IndexError):
-        classic.Starts(0, 3)[3]
+        Seeds(0, 3)[3]
 
 
 def test_the_first_policy_is_near_uniform() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from groupwise.envs.make import make
@@ -14,31 +14,16 @@ from groupwise.envs.sampler import EnvironmentSampler
 from groupwise.envs.spaces import UnplayableError, controls, senses, tell_unread
 from groupwise.policies import NetworkPolicy
 from groupwise.rewards.scoring import Scored, TrainerState
-from groupwise.tasks.task import Row, Task
+from groupwise.tasks import seeds
+from groupwise.tasks.task import Task
 from groupwise.trajectory import Group, StopReason, Trajectory
-
-
-@dataclass(frozen=True, slots=True)
-class Starts:
-    """Start states by seed, `first` onwards."""
-
-    first: int
-    number: int
-
-    def __len__(self) -> int:
-        return self.number
-
-    def __getitem__(self, index: int) -> Row:
-        if not 0 <= index < self.number:
-            raise IndexError(index)
-        return {"prompt": self.first + index}
 
 
 def task(name: str) -> Task:
     """Training and held-out start states of an environment."""
     if is_market(name):
-        return Task(name, Starts(0, 1_000_000), held_out(name), rewards=())
-    return Task(f"gym:{name}", Starts(0, 1_000_000), Starts(1_000_000, 1_000), rewards=())
+        return Task(name, seeds.trained_on(), held_out(name), rewards=())
+    return Task(f"gym:{name}", seeds.trained_on(), seeds.held_out(), rewards=())
 
 
 def player(

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from groupwise.envs.guarded import SECONDS, Guarded, seed_of
 from groupwise.rewards.scoring import Reward
+from groupwise.tasks import seeds
 from groupwise.tasks.rows import ASKED
 from groupwise.tasks.task import Row, Rows, Task
 from groupwise.user_code import where
@@ -100,23 +101,7 @@ def returned(returns: Sequence[float | None], **_: Any) -> list[float]:
     return [0.0 if value is None else value for value in returns]
 
 
-@dataclass(frozen=True, slots=True)
-class Seeds:
-    """Rows without end that are nothing but a seed, `first` onwards."""
-
-    first: int
-    number: int
-
-    def __len__(self) -> int:
-        return self.number
-
-    def __getitem__(self, index: int) -> Row:
-        if not 0 <= index < self.number:
-            raise IndexError(index)
-        return {"seed": self.first + index}
-
-
-TRAINED_ON, HELD_OUT = Seeds(0, 1_000_000), Seeds(1_000_000, 1_000)
+TRAINED_ON, HELD_OUT = seeds.trained_on("seed"), seeds.held_out("seed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from groupwise.envs.classic import Starts
 from groupwise.envs.make import UNLIMITED_STEPS
 from groupwise.envs.make import make as make_gym
 from groupwise.envs.networks import Layout, network
@@ -19,6 +18,7 @@ from groupwise.envs.parted import Parted
 from groupwise.envs.scene_sampler import Grouped, SceneSampler, each_seat
 from groupwise.envs.spaces import Controls, Senses, UnplayableError, controls, senses, tell_unread
 from groupwise.policies import NetworkPolicy
+from groupwise.tasks import seeds
 from groupwise.tasks.task import Task
 from groupwise.user_code import UserCodeError, module_of
 
@@ -108,7 +108,7 @@ class Crowd:
 
 def task(name: str) -> Task:
     """Training and held-out start states of an environment."""
-    return Task(f"zoo:{name}", Starts(0, 1_000_000), Starts(1_000_000, 1_000), rewards=())
+    return Task(f"zoo:{name}", seeds.trained_on(), seeds.held_out(), rewards=())
 
 
 def scene(name: str, episode_steps: int | None = None, **options: Any) -> Crowd:
